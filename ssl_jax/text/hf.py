@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tokenizer of the `tokenizers` library, such that no text produces a special token."""
+
+import copy
+import itertools
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ssl_jax.text import store
+from ssl_jax.text.chars import CharTable, clean
+from ssl_jax.text.pieces import BARE, BYTE, INSIDE, UNKNOWN, Aligned
+from ssl_jax.text.wordpiece import FILE, KIND
+from ssl_jax.types import Specials, UserError
+
+# The usual names, best first.
+_NAMES = {
+    "pad": ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<|endoftext|>", "</s>", "<|end_of_text|>"),
+    "unk": ("[UNK]", "<unk>", "<|unk|>"),
+    "cls": ("[CLS]", "<cls>", "<s>", "<bos>"),
+    "sep": ("[SEP]", "<sep>", "</s>", "<eos>"),
+    "mask": ("[MASK]", "<mask>", "<|mask|>"),
+    "bos": ("<|begin_of_text|>", "<|startoftext|>", "<bos>", "<s>", "<|endoftext|>", "[CLS]"),
+    "eos": ("<|end_of_text|>", "<|endoftext|>", "<eos>", "</s>", "[SEP]"),
+}
+_ALL_NAMES = frozenset(itertools.chain.from_iterable(_NAMES.values()))
+_MASK = re.compile(r"\[MASK\]|<mask>|<\|mask\|>")
+_UNUSED = re.compile(r"\[unused\d+\]|<unused\d+>|<extra_id_\d+>")
+_HIDDEN = "\U0010ffff"  # no character, and no normaliser makes one of it
+_BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
+_ASCII_SPACES = " \t\n\r\x0b\x0c"
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """Character -> byte of GPT-2's byte-level alphabet."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [b for b in range(256) if b not in printable]
+    return {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(others)}
+
+
+def _parts(config: Any) -> Iterator[dict[str, Any]]:
+    """Every object of a normaliser or pre-tokeniser, sequences opened."""
+    if isinstance(config, dict):
+        yield config
+        for inner in config.values():
+            yield from _parts(inner)
+    elif isinstance(config, list):
+        for inner in config:
+            yield from _parts(inner)
+
+
+def _hide_specials(config: dict[str, Any]) -> dict[str, Any]:
+    """The tokenizer with its special tokens under names that no text holds, at the same ids.
+
+    Renaming keeps every id; a flag of the library keeps added tokens from being found in a text, but not
+    a unigram or WordPiece model from finding "[MASK]" among its own pieces.
+    """
+    config = copy.deepcopy(config)
+    added = config.get("added_tokens") or []
+    special = _ALL_NAMES | {token["content"] for token in added if token["special"]}
+    rename = lambda piece: _HIDDEN + piece if piece in special else piece
+    for token in added:
+        token["content"] = rename(token["content"])
+    model = config["model"]
+    if isinstance(model["vocab"], dict):
+        model["vocab"] = {rename(piece): i for piece, i in model["vocab"].items()}
+    else:
+        model["vocab"] = [[rename(piece), score] for piece, score in model["vocab"]]
+    if model.get("unk_token"):
+        model["unk_token"] = rename(model["unk_token"])
+    return config | {"post_processor": None, "truncation": None, "padding": None}
+
+
+def _without_prefix(config: dict[str, Any]) -> dict[str, Any]:
+    """The tokenizer for the middle of a text: no space put before it."""
+    config = copy.deepcopy(config)
+    for part in _parts(config["pre_tokenizer"]):
+        if part.get("type") == "Metaspace":
+            part.pop("add_prefix_space", None)
+            part["prepend_scheme"] = "never"
+        elif part.get("type") == "ByteLevel":
+            part["add_prefix_space"] = False
+    for part in _parts(config["normalizer"]):
+        if part.get("type") == "Prepend":
+            part.update({"type": "Replace", "pattern": {"String": _HIDDEN}, "content": _HIDDEN})
+            part.pop("prepend")
+    return config
+
+
+class HfTokenizer(Aligned):
+    """A `tokenizer.json`.  Raises UserError where no padding token is found."""
+
+    def __init__(self, files: dict[str, bytes], settings: dict[str, Any]):
+        from tokenizers import Tokenizer
+
+        config = json.loads(files[FILE])
+        self._shown = Tokenizer.from_str(files[FILE].decode())
+        hidden = _hide_specials(config)
+        glued = _without_prefix(hidden)
+        self._plain = Tokenizer.from_str(json.dumps(hidden))
+        self._glued = Tokenizer.from_str(json.dumps(glued)) if glued != hidden else self._plain
+        for tokenizer in (self._plain, self._glued):
+            tokenizer.encode_special_tokens = True
+        self._fingerprint = store.fingerprint(KIND, files, settings)
+        vocab = self._shown.get_vocab()
+        self._size = max(vocab.values()) + 1
+        self._specials = _find_specials(vocab, config["model"].get("unk_token"))
+        added = {token["id"] for token in config.get("added_tokens") or [] if token["special"]}
+        unused = {i for piece, i in vocab.items() if _UNUSED.fullmatch(piece)}
+        self._undrawable = self._specials.ids() | added | unused
+        self._measure_pieces(config, vocab)
+
+    def _measure_pieces(self, config: dict[str, Any], vocab: dict[str, int]) -> None:
+        model = config["model"]
+        kinds = {part.get("type") for part in _parts([config["pre_tokenizer"], config["normalizer"]])}
+        self._byte_level = "ByteLevel" in kinds
+        is_wordpiece = model.get("type", "WordPiece") == "WordPiece"
+        self._tail_prefix = model.get("continuing_subword_prefix") if is_wordpiece else None
+        self._vocab = vocab
+        strips = (model.get("continuing_subword_prefix") or "", model.get("end_of_word_suffix") or "")
+        self.piece_lengths = np.zeros(self._size, np.int32)
+        self.piece_flags = np.zeros(self._size, np.uint8)
+        for piece, i in vocab.items():
+            self.piece_lengths[i], self.piece_flags[i] = self._measure(piece, *strips)
+        if self._specials.unk is not None:
+            self.piece_lengths[self._specials.unk], self.piece_flags[self._specials.unk] = 0, UNKNOWN
+        self.normal_length = CharTable(self._normal_length)
+
+    def _measure(self, piece: str, prefix: str, suffix: str) -> tuple[int, int]:
+        if self._byte_level and all(c in _ALPHABET for c in piece):
+            raw = bytes(_ALPHABET[c] for c in piece)
+            inside = 0x80 <= raw[0] < 0xC0 if raw else False
+            length = sum(not 0x80 <= b < 0xC0 and chr(b) not in _ASCII_SPACES for b in raw)
+            return length, INSIDE if inside else 0 if length else BARE
+        if found := _BYTE_PIECE.fullmatch(piece):
+            inside = 0x80 <= int(found[1], 16) < 0xC0
+            return (0, BYTE | INSIDE) if inside else (1, BYTE)
+        bare = piece.removeprefix(prefix).removesuffix(suffix) if piece != prefix else piece
+        length = self._visible(bare)
+        return length, 0 if length else BARE
+
+    def _visible(self, text: str) -> int:
+        if self._byte_level:
+            return sum(c not in _ASCII_SPACES for c in text)
+        return sum(not c.isspace() and c != "▁" for c in text)
+
+    def _normal_length(self, char: str) -> int:
+        normalizer = self._glued.normalizer
+        return self._visible(normalizer.normalize_str(char) if normalizer is not None else char)
+
+    @property
+    def vocab_size(self) -> int:
+        return self._size
+
+    @property
+    def specials(self) -> Specials:
+        return self._specials
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    @property
+    def undrawable(self) -> frozenset[int]:
+        return self._undrawable
+
+    @property
+    def tokenizer_json(self) -> bytes:
+        """The file as it was given."""
+        return self._shown.to_str().encode()
+
+    def encode(self, text: str) -> np.ndarray:
+        return np.asarray(self._plain.encode(clean(text), add_special_tokens=False).ids, np.int32)
+
+    def encode_batch(self, texts: Sequence[str], num_threads: int = 1) -> list[np.ndarray]:
+        ids, counts = self.encode_flat([clean(text) for text in texts], [False] * len(texts), num_threads)
+        return np.split(ids, np.cumsum(counts)[:-1]) if len(texts) else []
+
+    def encode_flat(
+        self, texts: list[str], continues: Sequence[bool], num_threads: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        # The library's thread pool is made once, at its first use.
+        os.environ.setdefault("RAYON_NUM_THREADS", str(num_threads))
+        if self._glued is self._plain or not any(continues):
+            found = self._plain.encode_batch_fast(texts, add_special_tokens=False)
+        else:
+            found = [self._encode_one(text, on) for text, on in zip(texts, continues)]
+        lists = [encoding.ids for encoding in found]
+        counts = np.fromiter(map(len, lists), np.int64, len(lists))
+        ids = np.fromiter(itertools.chain.from_iterable(lists), np.int32, int(counts.sum()))
+        return ids, counts
+
+    def _encode_one(self, text: str, continues: bool) -> Any:
+        return (self._glued if continues else self._plain).encode(text, add_special_tokens=False)
+
+    def encode_offsets(self, text: str, continues: bool) -> tuple[np.ndarray, np.ndarray]:
+        found = self._encode_one(text, continues)
+        return np.asarray(found.ids, np.int32), np.asarray([a for a, _ in found.offsets], np.int64)
+
+    def encode_with_masks(self, text: str) -> np.ndarray:
+        """As encode, but every typed `[MASK]` (or the tokenizer's own name for it) is the mask id.
+
+        A mask takes the place of a word and of the one space before it.
+        """
+        first, *rest = _MASK.split(clean(text))
+        if rest and self._specials.mask is None:
+            raise UserError("this tokenizer has no mask token: train one, or use a next-token model")
+        ids = list(self._plain.encode(_before_mask(first), add_special_tokens=False).ids)
+        for i, part in enumerate(rest):
+            part = part if i == len(rest) - 1 else _before_mask(part)
+            ids += [self._specials.mask, *self._after_mask(part)]
+        return np.asarray(ids, np.int32)
+
+    def _after_mask(self, text: str) -> list[int]:
+        """The ids of a text that a mask precedes: in WordPiece, letters that touch it go on its word."""
+        ids: list[int] = []
+        if self._tail_prefix and text and not text[0].isspace():
+            normal = (
+                self._plain.normalizer.normalize_str("a" + text) if self._plain.normalizer else "a" + text
+            )
+            tail = self._plain.pre_tokenizer.pre_tokenize_str(normal)[0][0][1:]
+            ids, text = self._tail(tail), text[len(tail) :]
+        return ids + self._glued.encode(text, add_special_tokens=False).ids
+
+    def _tail(self, tail: str) -> list[int]:
+        """WordPiece's greedy longest match within a word (Wu et al. 2016)."""
+        ids, start = [], 0
+        while start < len(tail):
+            for stop in range(len(tail), start, -1):
+                piece = self._vocab.get(self._tail_prefix + tail[start:stop])
+                if piece is not None:
+                    ids.append(piece)
+                    start = stop
+                    break
+            else:
+                return [self._specials.unk]
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of the ids; specials appear by their names, as people read them."""
+        return self._shown.decode([int(i) for i in ids], skip_special_tokens=False)
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Readable pieces: a byte-level tokenizer's characters in place of its bytes, where whole."""
+        names = [self._shown.id_to_token(int(i)) or f"<{int(i)}>" for i in ids]
+        return [self._readable(name) for name in names] if self._byte_level else names
+
+    def _readable(self, piece: str) -> str:
+        if not all(c in _ALPHABET for c in piece):
+            return piece
+        try:
+            return bytes(_ALPHABET[c] for c in piece).decode()
+        except UnicodeDecodeError:
+            return piece
+
+
+_ALPHABET = _byte_alphabet()
+
+
+def _before_mask(text: str) -> str:
+    return text[:-1] if text.endswith(" ") else text
+
+
+def _find_specials(vocab: dict[str, int], unk_token: str | None) -> Specials:
+    found = {role: next((vocab[n] for n in names if n in vocab), None) for role, names in _NAMES.items()}
+    if unk_token in vocab:
+        found["unk"] = vocab[unk_token]
+    if found["pad"] is None:
+        raise UserError(
+            f"the tokenizer has no padding token by a usual name ({', '.join(_NAMES['pad'][:4])})"
+        )
+    return Specials(**found)
