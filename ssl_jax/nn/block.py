@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one transformer block of every trunk: self-attention and MLP, each with its norm and residual.
+
+B rows, T positions, D width, H heads, N key-value heads, K head width, F hidden units.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from ssl_jax.nn.attention import attention, rotate
+from ssl_jax.nn.dense import Dense, dense, dropout
+from ssl_jax.nn.norms import Norm
+from ssl_jax.nn.spec import NormKind, Spec, param
+
+
+class Layer(NamedTuple):
+    """What differs from layer to layer beside the parameters; None where nothing does.
+
+    frequencies: RoPE's.  local: whether the window counts.  bare: no norm before attention.
+    """
+
+    frequencies: Float[Array, " half"] | None = None
+    local: Bool[Array, ""] | bool | None = None
+    bare: Bool[Array, ""] | bool | None = None
+
+
+class Heads(nnx.Module):
+    """A projection to heads: kernel [D, heads, K], bias [heads * K] (a vector, as all biases)."""
+
+    def __init__(self, spec: Spec, heads: int, name: str, *, rngs: nnx.Rngs):
+        self.kernel = param(spec.draw(rngs, spec.dim, heads, spec.head_dim), "embed", name, "head_dim")
+        self.bias = param(jnp.zeros(heads * spec.head_dim), name) if spec.bias else None
+
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T heads K"]:
+        return dense(x, self.kernel[...], None if self.bias is None else self.bias[...])
+
+
+class Merge(nnx.Module):
+    """Heads back to the residual stream: kernel [H, K, D], bias [D]."""
+
+    def __init__(self, spec: Spec, *, rngs: nnx.Rngs):
+        shape = spec.num_heads, spec.head_dim, spec.dim
+        self.kernel = param(spec.draw(rngs, *shape, scale=spec.residual_scale), "heads", "head_dim", "embed")
+        self.bias = param(jnp.zeros(spec.dim), None) if spec.bias else None
+
+    def __call__(self, x: Float[Array, "B T H K"]) -> Float[Array, "B T D"]:
+        return dense(x, self.kernel[...], None if self.bias is None else self.bias[...], contract=2)
+
+
+class SelfAttention(nnx.Module):
+    """Multi-head self-attention (Vaswani et al. 2017), with grouped key-value heads (Ainslie et al. 2023)."""
+
+    def __init__(self, spec: Spec, *, rngs: nnx.Rngs):
+        self.spec = spec
+        self.query = Heads(spec, spec.num_heads, "heads", rngs=rngs)
+        self.key = Heads(spec, spec.num_kv_heads, "kv_heads", rngs=rngs)
+        self.value = Heads(spec, spec.num_kv_heads, "kv_heads", rngs=rngs)
+        self.out = Merge(spec, rngs=rngs)
+        self.query_norm = Norm(spec, spec.head_dim, kind=NormKind.RMS) if spec.qk_norm else None
+        self.key_norm = Norm(spec, spec.head_dim, kind=NormKind.RMS) if spec.qk_norm else None
+
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        segments: Int[Array, "B T"],
+        positions: Int[Array, "B T"],
+        layer: Layer,
+        key: Key[Array, ""] | None,
+    ) -> Float[Array, "B T D"]:
+        q, k, v = self.query(x), self.key(x), self.value(x)
+        if self.query_norm is not None:
+            q, k = self.query_norm(q), self.key_norm(k)
+        if layer.frequencies is not None:
+            q, k = rotate(q, positions, layer.frequencies), rotate(k, positions, layer.frequencies)
+        y = attention(
+            q,
+            k,
+            v,
+            segments,
+            causal=self.spec.causal,
+            window=self.spec.window,
+            local=True if layer.local is None else layer.local,
+            kernel=self.spec.kernel,
+            dropout=self.spec.attention_dropout,
+            key=key,
+        )
+        return self.out(y)
+
+
+class Mlp(nnx.Module):
+    """down(act(up x)), or gated: down(act(gate x) * up x) (Shazeer 2020)."""
+
+    def __init__(self, spec: Spec, *, rngs: nnx.Rngs):
+        self.activation = spec.activation
+        inward, outward, scale = ("embed", "mlp"), ("mlp", "embed"), spec.residual_scale
+        self.gate = Dense(spec, spec.dim, spec.mlp_dim, names=inward, rngs=rngs) if spec.gated else None
+        self.up = Dense(spec, spec.dim, spec.mlp_dim, names=inward, rngs=rngs)
+        self.down = Dense(spec, spec.mlp_dim, spec.dim, names=outward, rngs=rngs, scale=scale)
+
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        if self.gate is None:
+            return self.down(self.activation(self.up(x)))
+        return self.down(self.activation(self.gate(x)) * self.up(x))
+
+
+class Block(nnx.Module):
+    """x + f(norm x) for attention and MLP in turn (pre-norm), or norm(x + f(x)) (post-norm)."""
+
+    def __init__(self, spec: Spec, *, rngs: nnx.Rngs):
+        self.spec = spec
+        self.attention_norm = Norm(spec, spec.dim)
+        self.attention = SelfAttention(spec, rngs=rngs)
+        self.mlp_norm = Norm(spec, spec.dim)
+        self.mlp = Mlp(spec, rngs=rngs)
+
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        segments: Int[Array, "B T"],
+        positions: Int[Array, "B T"],
+        layer: Layer,
+        key: Key[Array, ""] | None,
+    ) -> Float[Array, "B T D"]:
+        rate = self.spec.dropout
+        keys = (None,) * 3 if key is None else jax.random.split(key, 3)
+        if self.spec.post_norm:
+            y = self.attention(x, segments, positions, layer, keys[0])
+            x = self.attention_norm(x + dropout(y, rate, keys[1]))
+            return self.mlp_norm(x + dropout(self.mlp(x), rate, keys[2]))
+        y = self.attention_norm(x)
+        if layer.bare is not None:
+            y = jnp.where(layer.bare, x, y)
+        x = x + dropout(self.attention(y, segments, positions, layer, keys[0]), rate, keys[1])
+        return x + dropout(self.mlp(self.mlp_norm(x)), rate, keys[2])

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Heads: hidden states to predictions.  They hold none of the trunk's Params; a tied head gets the table.
+
+Each is made from a trunk, whose spec says how it is built (width, activation, norm, biases), and hands
+logits back in the compute dtype, over the padded vocabulary: nn.cross_entropy leaves the padding out.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from ssl_jax.nn.dense import Dense, dense, dropout
+from ssl_jax.nn.embeddings import draw_table, gathered
+from ssl_jax.nn.norms import Norm
+from ssl_jax.nn.spec import Activation, param
+
+
+def vocabulary_logits(
+    x: Float[Array, "*lead D"], table: Float[Array, "V D"], bias: Float[Array, " V"] | None = None
+) -> Float[Array, "*lead V"]:
+    """x table^T (+ bias), in x's dtype."""
+    return dense(x, gathered(table).T, bias)
+
+
+class MlmHead(nnx.Module):
+    """norm(act(dense x)) table^T + bias: BERT's head (Devlin et al. 2019), or ModernBERT's, by the spec.
+
+    Without tying (spec.tied) the head has a table of its own, and the one given is ignored.
+    """
+
+    def __init__(self, trunk: Any, *, rngs: nnx.Rngs):
+        spec = trunk.spec
+        # A gated SiLU trunk still predicts as BERT does.
+        self.activation = spec.activation if spec.activation is not Activation.SILU else Activation.GELU
+        self.dense = Dense(spec, spec.dim, spec.dim, names=("embed", None), rngs=rngs)
+        self.norm = Norm(spec, spec.dim)
+        self.bias = param(jnp.zeros(spec.padded_vocab), "vocab")
+        self.table = None if spec.tied else draw_table(spec, rngs)
+
+    def __call__(self, x: Float[Array, "*lead D"], table: Float[Array, "V D"]) -> Float[Array, "*lead V"]:
+        x = self.norm(self.activation(self.dense(x)))
+        return vocabulary_logits(x, table if self.table is None else self.table[...], self.bias[...])
+
+
+class LmHead(nnx.Module):
+    """x table^T: no parameters, or without tying (spec.tied) a table of its own."""
+
+    def __init__(self, trunk: Any, *, rngs: nnx.Rngs):
+        self.table = None if trunk.spec.tied else draw_table(trunk.spec, rngs)
+
+    def __call__(self, x: Float[Array, "*lead D"], table: Float[Array, "V D"]) -> Float[Array, "*lead V"]:
+        return vocabulary_logits(x, table if self.table is None else self.table[...])
+
+
+class Pooler(nnx.Module):
+    """tanh(dense(first position)): one vector a row (Devlin et al. 2019)."""
+
+    def __init__(self, trunk: Any, *, rngs: nnx.Rngs):
+        self.dense = Dense(trunk.spec, trunk.spec.dim, trunk.spec.dim, names=("embed", None), rngs=rngs)
+
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B D"]:
+        return jnp.tanh(self.dense(x[:, 0]))
+
+
+class Classifier(nnx.Module):
+    """A linear layer to num_classes, always with a bias; dropout before it where a key is given."""
+
+    def __init__(self, trunk: Any, num_classes: int, *, rngs: nnx.Rngs):
+        spec = trunk.spec
+        self.dropout = spec.dropout
+        self.kernel = param(spec.draw(rngs, spec.dim, num_classes), "embed", None)
+        self.bias = param(jnp.zeros(num_classes), None)
+
+    def __call__(
+        self, x: Float[Array, "*lead D"], key: Key[Array, ""] | None = None
+    ) -> Float[Array, "*lead C"]:
+        return dense(dropout(x, self.dropout, key), self.kernel[...], self.bias[...])

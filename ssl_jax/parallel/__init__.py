@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where things live: the mesh, logical axes, and the processes of a run."""
+
+from ssl_jax.parallel.activations import length_is_sharded, shard
+from ssl_jax.parallel.distributed import agree, cluster, initialize
+from ssl_jax.parallel.mesh import MeshConfig, current, use
+from ssl_jax.parallel.rules import Rules, axes_of, batch_sharding, shardings, spec_of
+
+__all__ = [
+    "MeshConfig",
+    "Rules",
+    "agree",
+    "axes_of",
+    "batch_sharding",
+    "cluster",
+    "current",
+    "initialize",
+    "length_is_sharded",
+    "shard",
+    "shardings",
+    "spec_of",
+    "use",
+]

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mesh: four named axes over all devices, and the one that is in use."""
+
+import contextlib
+import contextvars
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import mesh_utils
+from jax.sharding import AxisType, Mesh
+
+from ssl_jax.parallel.rules import Rules
+from ssl_jax.types import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshConfig:
+    """How many devices each axis gets; -1 (at most once) is what the others leave.
+
+    data: rows, parameters copied.  fsdp: rows, parameters sharded (ZeRO-3, Rajbhandari et al. 2020).
+    tensor: heads, hidden units and vocabulary (Shoeybi et al. 2019).  context: positions of a row.
+    """
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+    context: int = 1
+
+    def __post_init__(self):
+        sizes = self._sizes()
+        if any(n < 1 and n != -1 for n in sizes.values()) or list(sizes.values()).count(-1) > 1:
+            raise UserError(
+                f"mesh {_text(sizes)}: each axis is 1 or more, and one of them may be -1 (the rest)"
+            )
+
+    def _sizes(self) -> dict[str, int]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def shape(self, num_devices: int) -> dict[str, int]:
+        """Axis -> size on so many devices.  Raises UserError where the product is not num_devices."""
+        sizes = self._sizes()
+        fixed = math.prod(n for n in sizes.values() if n != -1)
+        if -1 in sizes.values() and num_devices % fixed == 0:
+            sizes = {name: num_devices // fixed if n == -1 else n for name, n in sizes.items()}
+        product = math.prod(sizes.values())
+        if product != num_devices:
+            what = f"{fixed} does not divide" if product < 0 else f"the product is {product}, not"
+            raise UserError(
+                f"mesh {_text(sizes)}: {what} the {num_devices} devices; "
+                "change the axes (mesh.data=-1 takes what is left) or the number of devices"
+            )
+        return sizes
+
+    def make(self, devices: Sequence[Any] | None = None) -> Mesh:
+        """A Mesh with Auto axes over these devices (default: those of all processes)."""
+        devices = list(jax.devices() if devices is None else devices)
+        sizes = self.shape(len(devices))
+        return Mesh(
+            _arrange(tuple(sizes.values()), devices), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes)
+        )
+
+
+def _text(sizes: dict[str, int]) -> str:
+    return " x ".join(f"{name}={n}" for name, n in sizes.items())
+
+
+def _arrange(shape: tuple[int, ...], devices: list[Any]) -> np.ndarray:
+    """Devices as an array.  Neighbours on a TPU's torus where that is possible, otherwise in their order.
+
+    Their order keeps the devices of one process together, so each process feeds a contiguous block of rows.
+    """
+    if devices[0].platform == "tpu":
+        # It refuses some shapes (an axis that is no product of torus axes, two devices a chip).
+        with contextlib.suppress(ValueError, NotImplementedError, AssertionError):
+            return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    return np.array(devices).reshape(shape)
+
+
+_current: contextvars.ContextVar[tuple[Mesh, Rules] | None] = contextvars.ContextVar("mesh", default=None)
+
+
+@contextlib.contextmanager
+def use(mesh: Mesh, rules: Rules | None = None) -> Iterator[None]:
+    """Trace, compile and run under this mesh: shard() pins activations to it."""
+    token = _current.set((mesh, rules or Rules()))
+    try:
+        with jax.set_mesh(mesh):  # also makes the mesh a part of jit's cache key
+            yield
+    finally:
+        _current.reset(token)
+
+
+def current() -> tuple[Mesh, Rules] | None:
+    """The mesh and rules of the innermost use(), or None."""
+    return _current.get()

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tiny models of every family, for the tests of nn, models and parallel."""
+
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+from flax import nnx
+
+from ssl_jax import models, nn
+from ssl_jax.types import Meta
+
+VOCAB = 100  # padded to 128 inside
+
+TINY = {
+    "bert": models.BertConfig(num_layers=3, dim=32, num_heads=4, mlp_dim=48, max_positions=32, norm_eps=1e-6),
+    "gpt": models.GptConfig(num_layers=3, dim=32, num_heads=4, mlp_dim=48, max_positions=32),
+    "modern": models.ModernConfig(num_layers=4, dim=32, num_heads=4, mlp_dim=24, local_window=6),
+    "qwen": models.ModernConfig(
+        num_layers=3,
+        dim=32,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=6,
+        mlp_dim=24,
+        activation=nn.Activation.SILU,
+        norm=nn.NormKind.RMS,
+        qk_norm=True,
+        causal=True,
+        local_window=5,
+        global_every=2,
+        embedding_norm=False,
+        first_attention_norm=True,
+    ),
+}
+
+
+def meta(vocab_size: int = VOCAB, vocab_shards: int = 1) -> Meta:
+    return Meta(tokenizer=SimpleNamespace(vocab_size=vocab_size), vocab_shards=vocab_shards)
+
+
+def builder(cfg: models.TextConfig, *, without_dropout: bool = True):
+    """rngs -> Model with the heads of BERT's pretraining and of a language model."""
+    import dataclasses
+
+    if without_dropout:
+        cfg = dataclasses.replace(cfg, dropout=0.0, attention_dropout=0.0)
+    cfg = cfg if cfg.meta else cfg.bind(meta())
+
+    def build(rngs: nnx.Rngs) -> nn.Model:
+        trunk = cfg.build(rngs)
+        heads = {
+            "mlm": nn.MlmHead(trunk, rngs=rngs),
+            "lm": nn.LmHead(trunk, rngs=rngs),
+            "pooler": nn.Pooler(trunk, rngs=rngs),
+            "nsp": nn.Classifier(trunk, 2, rngs=rngs),
+        }
+        return nn.Model(trunk, heads)
+
+    return build
+
+
+def made(cfg: models.TextConfig, **options):
+    """(graphdef, params) on one device."""
+    return nn.split(builder(cfg, **options)(nnx.Rngs(0)))
+
+
+def shaken(params, seed: int = 1):
+    """Parameters away from the special values of an initialisation, but for padding of the vocabulary."""
+    rng = np.random.default_rng(seed)
+
+    def one(path, p):
+        noise = rng.normal(size=p.shape).astype(np.float32) * 0.1
+        if path[-1].key == "tokens":
+            noise[VOCAB:] = 0
+        return p + noise
+
+    return jax.tree_util.tree_map_with_path(one, params)
