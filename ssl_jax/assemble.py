@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an Experiment and a corpus to what runs: bound objects, open plans, a mesh, a compiled step."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from ssl_jax import nn, optim, parallel
+from ssl_jax.data import Corpus
+from ssl_jax.data.pipeline import open_batches
+from ssl_jax.experiment import Experiment
+from ssl_jax.loop import flops
+from ssl_jax.loop.hooks import averages
+from ssl_jax.loop.loop import num_steps
+from ssl_jax.loop.state import Blueprint, State, draw
+from ssl_jax.loop.step import make_evaluation, make_step
+from ssl_jax.types import Meta, OpenPlan, UserError
+
+HELDOUT_SEED = 1 << 32  # added to the seed: held-out masks are drawn apart from the training masks
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An experiment whose model and objective know the tokenizer."""
+
+    experiment: Experiment
+    meta: Meta
+
+    @property
+    def objective(self) -> Any:
+        return self.experiment.objective
+
+    def build(self, rngs: Any) -> nn.Model:
+        trunk = self.experiment.model.build(rngs)
+        return nn.Model(trunk, self.objective.heads(trunk, rngs))
+
+
+def bind(experiment: Experiment, tokenizer: Any, vocab_shards: int) -> Bound:
+    meta = Meta(tokenizer=tokenizer, vocab_shards=vocab_shards)
+    bound = dataclasses.replace(
+        experiment, model=experiment.model.bind(meta), objective=experiment.objective.bind(meta)
+    )
+    length, room = bound.objective.plan.length, bound.model.max_positions
+    if length > room:
+        raise UserError(
+            f"objective.plan.length is {length}, but the model has {room} positions; "
+            f"--set objective.plan.length={room} or --set model.max_positions={length}"
+        )
+    return Bound(bound, meta)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the global batch lies on the mesh."""
+
+    mesh: Mesh
+    rules: parallel.Rules
+    rows: NamedSharding  # of the batch axis
+    batch_size: int
+    accumulation: int
+
+    @property
+    def replicated(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec())
+
+
+def lay_out(experiment: Experiment) -> Layout:
+    """Raises UserError where the batch doesn't divide."""
+    mesh, rules = experiment.mesh.make(), parallel.Rules()
+    rows = parallel.batch_sharding(mesh)
+    shards = mesh.shape["data"] * mesh.shape["fsdp"]
+    batch, micro = experiment.loop.batch_size, experiment.loop.micro_batch
+    if batch < 1 or batch % shards:
+        raise UserError(
+            f"loop.batch_size={batch} doesn't divide over the {shards} shards of the batch "
+            f"(mesh data x fsdp); try --set loop.batch_size={max(1, round(batch / shards)) * shards}"
+        )
+    if micro is not None and (micro < 1 or (batch // shards) % micro):
+        raise UserError(
+            f"loop.micro_batch={micro} doesn't divide the {batch // shards} rows that each of the "
+            f"{shards} shards has of loop.batch_size={batch}"
+        )
+    accumulation = 1 if micro is None else batch // shards // micro
+    return Layout(mesh, rules, rows, batch, accumulation)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A run, ready to start or to go on."""
+
+    bound: Bound
+    layout: Layout
+    plan: OpenPlan
+    heldout: OpenPlan | None
+    num_steps: int
+    blueprint: Blueprint
+    step: Callable[[State, Any], tuple[State, dict[str, Any]]]
+    evaluate: Callable[[Any, Any, Any], dict[str, Any]]
+    coefs: dict[str, float]  # term -> its share in the loss
+    flops_per_row: float | None  # forward and backward; None where no MFU will be printed
+    compile_seconds: float
+
+    @property
+    def tokens_per_row(self) -> float:
+        return self.plan.num_tokens / self.plan.num_rows
+
+    def batches(self, start_row: int) -> Iterator[Any]:
+        experiment = self.bound.experiment
+        return open_batches(
+            self.plan,
+            self.bound.objective,
+            seed=experiment.seed,
+            batch_size=self.layout.batch_size,
+            start_row=start_row,
+            sharding=self.layout.rows,
+            num_threads=experiment.loop.data_threads,
+        )
+
+    def measure(self, state: State) -> dict[str, float]:
+        """The held-out side's loss and terms, with masks that never change."""
+        experiment = self.bound.experiment
+        params = state.ema if experiment.optim.ema is not None else state.params
+        rows = min(self.heldout.num_rows, experiment.evals.max_rows or self.heldout.num_rows)
+        batches = open_batches(
+            self.heldout,
+            self.bound.objective,
+            seed=experiment.seed + HELDOUT_SEED,
+            batch_size=eval_batch(experiment, self.layout),
+            stop_row=rows,
+            sharding=self.layout.rows,
+            num_threads=experiment.loop.data_threads,
+        )
+        with parallel.use(self.layout.mesh, self.layout.rules):
+            return averages((self.evaluate(params, state.extra, b.arrays) for b in batches), self.coefs)
+
+
+def eval_batch(experiment: Experiment, layout: Layout) -> int:
+    """Rows of an evaluation batch: what one micro-batch of training holds, unless the recipe says."""
+    size = experiment.evals.batch_size or layout.batch_size // layout.accumulation
+    shards = layout.mesh.shape["data"] * layout.mesh.shape["fsdp"]
+    return -(-size // shards) * shards
+
+
+def batch_shapes(objective: Any, layout: Layout, size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """A whole batch's shapes, the pipeline's own fields included."""
+    spec = {
+        **objective.spec(),
+        "row_id": jax.ShapeDtypeStruct((), "uint32"),
+        "row_hash": jax.ShapeDtypeStruct((), "uint32"),
+        "valid": jax.ShapeDtypeStruct((), "bool"),
+    }
+    return {
+        name: jax.ShapeDtypeStruct((size, *x.shape), x.dtype, sharding=layout.rows)
+        for name, x in spec.items()
+    }
+
+
+def open_heldout(bound: Bound, corpus: Corpus, warn: Callable[[str], None]) -> OpenPlan | None:
+    if corpus.heldout is None or corpus.heldout.num_documents == 0:
+        warn("no document is held out, so nothing will be evaluated (data.heldout sets the share)")
+        return None
+    try:
+        return bound.objective.plan.open(
+            corpus.heldout, bound.experiment.seed + HELDOUT_SEED, shuffle=False
+        )
+    except UserError as error:
+        warn(f"the held-out side is too small to evaluate on: {error}")
+        return None
+
+
+def assemble(
+    experiment: Experiment, corpus: Corpus, resolved: dict[str, Any], warn: Callable[[str], None]
+) -> Setup:
+    """Compiles the step.  resolved: what an earlier start of this run fixed; empty for a new one."""
+    layout = lay_out(experiment)
+    shards = resolved.get("vocab_shards", layout.mesh.shape["tensor"])
+    bound = bind(experiment, corpus.tokenizer, shards)
+    objective = bound.objective
+    plan = objective.plan.open(corpus.train, experiment.seed)
+    total = num_steps(experiment.loop.duration, layout.batch_size, plan.num_rows, plan.num_tokens)
+
+    with parallel.use(layout.mesh, layout.rules):
+        blueprint, tx = draw(
+            bound.build,
+            objective,
+            functools.partial(optim.build, experiment.optim),
+            experiment.loop.guards,
+            averaged=experiment.optim.ema is not None,
+            mesh=layout.mesh,
+            rules=layout.rules,
+        )
+        step = make_step(
+            blueprint.graphdef,
+            objective,
+            tx,
+            optim.schedule(experiment.optim, total),
+            experiment.loop.guards,
+            seed=experiment.seed,
+            accumulation=layout.accumulation,
+            ema=experiment.optim.ema,
+        )
+        shapes = batch_shapes(objective, layout, layout.batch_size)
+        begin = time.perf_counter()
+        compiled = (
+            jax.jit(
+                step,
+                donate_argnums=0,
+                in_shardings=(blueprint.shardings, layout.rows),
+                out_shardings=(blueprint.shardings, layout.replicated),
+            )
+            .lower(blueprint.shapes, shapes)
+            .compile()
+        )
+        seconds = time.perf_counter() - begin
+
+        def terms(params, extra, batch):
+            return objective.loss(nn.merge(blueprint.graphdef, params), extra, batch, None)
+
+        of = (blueprint.shapes.params, blueprint.shapes.extra, shapes)
+        coefs = {name: mean.coef for name, mean in jax.eval_shape(terms, *of).items()}
+        known = flops.peak(jax.devices()[0]) is not None
+        per_row = flops.train_flops(terms, *of) / layout.batch_size if known else None
+    return Setup(
+        bound=bound,
+        layout=layout,
+        plan=plan,
+        heldout=open_heldout(bound, corpus, warn),
+        num_steps=total,
+        blueprint=blueprint,
+        step=compiled,
+        evaluate=jax.jit(make_evaluation(blueprint.graphdef, objective)),
+        coefs=coefs,
+        flops_per_row=per_row,
+        compile_seconds=seconds,
+    )

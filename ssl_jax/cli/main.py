@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ssl-jax``: the arguments of every command.  What a command does is in commands.py and in ssl_jax.run.
+
+Only the standard library is imported here, so that ``--help`` and a typing mistake answer at once.
+"""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from ssl_jax import __version__
+
+_EXIT_STATUS = """\
+exit status: 0 done, 1 failure (disk full, out of memory), 2 a mistake to mend, 3 the run diverged,
+75 stopped by SIGTERM (the same command resumes), 130 Ctrl-C (likewise)"""
+
+_RECIPE = "a Python file whose config() returns an Experiment, FILE.py:FUNCTION, or a shipped recipe's name"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Mistakes in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        from ssl_jax.cli.format import complain
+
+        complain(f"{message}; see {self.prog} --help")
+        sys.exit(2)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command with its options and an example."""
+    top = _Parser(
+        prog="ssl-jax",
+        description="Self-supervised pretraining in JAX: from raw text to a model, resumable at any moment.",
+        epilog=f"example:\n  ssl-jax pretrain bert_tiny\n\n{_EXIT_STATUS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"ssl-jax {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", dest="command", parser_class=_Parser)
+
+    def command(name: str, summary: str, *examples: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog="\n".join(
+                [f"example{'s' * (len(examples) > 1)}:", *(f"  ssl-jax {name} {e}" for e in examples)]
+            ),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        sub.add_argument("--debug", action="store_true", help="print the traceback of an error too")
+        return sub
+
+    _add_pretrain(
+        command(
+            "pretrain",
+            "pretrain a model; run again, the same command resumes",
+            "bert_tiny",
+            "configs/bert_base.py:phase1 --set data.source='books/*.txt.xz' --set loop.num_steps=20k",
+            "bert_base:phase2 --from runs/bert_base-phase1",
+        )
+    )
+    sub = command("tokenizer", "train a recipe's tokenizer", "bert_tiny --set text.tokenizer.vocab_size=8k")
+    _add_recipe(sub)
+    sub = command("prepare", "build a recipe's corpus: tokenizer and token store", "bert_tiny")
+    _add_recipe(sub)
+    _add_inspect(
+        command(
+            "inspect",
+            "print exactly what the model sees and must predict",
+            "bert_tiny --batch 3",
+            "runs/bert_tiny --step 120",
+            'runs/bert_tiny --text "The dog [MASK] at the cat."',
+        )
+    )
+    _add_fill_mask(
+        command("fill-mask", "fill [MASK] in a text", 'runs/bert_tiny "The [MASK] of a list is its length."')
+    )
+    return top
+
+
+def _add_recipe(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("recipe", metavar="RECIPE", help=_RECIPE)
+    _add_set(sub)
+
+
+def _add_set(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--set",
+        dest="sets",
+        action="append",
+        default=[],
+        metavar="A.B=C",
+        help="change one field of the recipe, as in optim.peak_lr=1e-4; may be given many times",
+    )
+
+
+def _add_recipe_file(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--recipe",
+        dest="recipe_file",
+        metavar="FILE",
+        help="the file that defines classes of the workdir which are not part of ssl_jax; it is run",
+    )
+
+
+def _add_pretrain(sub: argparse.ArgumentParser) -> None:
+    _add_recipe(sub)
+    sub.add_argument("--workdir", type=Path, metavar="DIR", help="where the run lives (default: runs/RECIPE)")
+    start = sub.add_mutually_exclusive_group()
+    start.add_argument("--from", dest="start_from", metavar="MODEL", help="start from the weights of MODEL")
+    start.add_argument(
+        "--branch",
+        metavar="WORKDIR@STEP",
+        help="start from a run's weights, optimizer and place in the data, with another schedule, say",
+    )
+    sub.add_argument("--fresh", action="store_true", help="remove the run in the workdir, and start again")
+
+
+def _add_inspect(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("target", metavar="RECIPE|WORKDIR", help=f"{_RECIPE}; or the workdir of a run")
+    what = sub.add_mutually_exclusive_group()
+    what.add_argument("--batch", type=_count, metavar="K", help="batch K of the run, from 0 (default: 0)")
+    what.add_argument("--step", type=_count, metavar="S", help="the batch of step S of a workdir")
+    what.add_argument("--text", metavar="TEXT", help="this text, as the model would see it")
+    _add_set(sub)
+    _add_recipe_file(sub)
+
+
+def _add_fill_mask(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", metavar="MODEL", help="a workdir, or WORKDIR@STEP")
+    sub.add_argument("texts", metavar="TEXT", nargs="+", help="a text with [MASK] in it")
+    sub.add_argument("--top", type=_count, default=5, metavar="N", help="how many fillings (default: 5)")
+    _add_recipe_file(sub)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number, 0 or more")
+    return int(text)
+
+
+def _unknown(sub: argparse.ArgumentParser, words: list[str]) -> NoReturn:
+    options = list(sub._option_string_actions)
+    close = [c for word in words for c in difflib.get_close_matches(word.partition("=")[0], options, 1, 0.7)]
+    hint = f": did you mean {close[0]}?" if close else ""
+    sub.error(
+        f"there is no option {words[0]}{hint}" if words[0][:1] == "-" else f"what is {words[0]} for?{hint}"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a corpus has letters that this terminal may lack
+    top = parser()
+    commands = top._subparsers._group_actions[0].choices
+    if argv and not argv[0].startswith("-") and argv[0] not in commands:
+        close = difflib.get_close_matches(argv[0], commands, 1)
+        hint = f"did you mean {close[0]}?" if close else f"the commands are {', '.join(commands)}"
+        top.error(f"there is no command {argv[0]}: {hint}")
+    args, unknown = top.parse_known_args(argv)
+    if unknown:
+        _unknown(commands[args.command] if args.command else top, unknown)
+    if args.command is None:
+        top.print_help()
+        return 2
+    from ssl_jax.cli.errors import guarded  # not before: --help needs nothing of it
+
+    return guarded(args)

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints: Orbax writes and commits them, a seal proves them, and our own rule keeps or drops them.
+
+The state is saved as one flat dict, path -> array, so that what is on disk names itself and no Python
+structure has to be rebuilt to read it.  The data state is one integer, next_row.
+"""
+
+import contextlib
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from ssl_jax.loop import seal
+from ssl_jax.loop.loop import StepInfo
+from ssl_jax.loop.state import State, flat, unflat
+from ssl_jax.types import Failure, UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The recipe's checkpoint section: when to save and what to keep.
+
+    every: steps; minutes: also when this many have passed since the last save.  Kept are the last keep_last,
+    the keep_best best by the metric `best` (lower is better), and every keep_every-th step.
+    """
+
+    every: int = 1000
+    minutes: float | None = 15.0
+    keep_last: int = 2
+    keep_best: int = 0
+    best: str = "heldout/loss"
+    keep_every: int | None = None
+
+    def __post_init__(self):
+        if self.every < 1 or self.keep_last < 1:
+            raise UserError("checkpoint.every and checkpoint.keep_last must be at least 1")
+
+
+@dataclass(frozen=True)
+class Restored:
+    step: int
+    state: State
+    meta: dict[str, Any]
+    verified: bool  # its seal was there and every file matched
+    skipped: tuple[str, ...]  # damaged checkpoints that were set aside on the way, with the reason
+
+
+class Checkpointer:
+    """The checkpoints of one workdir.  Saves asynchronously; seals once a save is committed."""
+
+    def __init__(self, folder: Path, config: Checkpoint):
+        import orbax.checkpoint as ocp
+
+        self.folder, self.config = folder.absolute(), config
+        self._ocp = ocp
+        self._manager = ocp.CheckpointManager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=None,
+                create=True,
+                # A deletion is one rename into the trash: a kill inside it leaves no half-deleted step.
+                todelete_subdir="_trash",
+                cleanup_tmp_directories=True,
+                enable_async_checkpointing=True,
+            ),
+        )
+        self._unsealed: dict[int, dict[str, Any]] = {}
+        self._sealing: threading.Thread | None = None
+        self._sealing_error: BaseException | None = None
+        self._empty_trash()
+
+    # ------------------------------------------------------------------------------------- saving
+
+    def save(self, step: int, state: State, meta: Mapping[str, Any]) -> None:
+        """Starts a save; returns once the state is copied off the device.  Raises what an earlier save hit."""
+        self.poll(wait=True)
+        args = self._ocp.args
+        with disk_errors(self.folder):
+            self._manager.save(
+                step,
+                args=args.Composite(state=args.StandardSave(flat(state)), meta=args.JsonSave(dict(meta))),
+                force=True,
+            )
+        self._unsealed[step] = {"step": step, "best": meta.get("best")}
+
+    def poll(self, wait: bool = False) -> None:
+        """Seals what is committed, in a thread; drops what the rule doesn't keep.  Cheap: call it each step."""
+        if wait or (self._unsealed and not self._manager.is_saving_in_progress()):
+            with disk_errors(self.folder):
+                self._manager.wait_until_finished()
+            self._join_if(wait or not (self._sealing and self._sealing.is_alive()))
+            if self._unsealed and self._sealing is None:
+                ready, self._unsealed = self._unsealed, {}
+                self._sealing = threading.Thread(target=self._seal, args=(ready,), daemon=True)
+                self._sealing.start()
+            self._join_if(wait)
+        elif self._sealing is not None and not self._sealing.is_alive():
+            self._join_if(True)
+
+    def close(self) -> None:
+        self.poll(wait=True)
+        self._manager.close()
+
+    def _join_if(self, now: bool) -> None:
+        if now and self._sealing is not None:
+            self._sealing.join()
+            self._sealing = None
+            if self._sealing_error is not None:
+                error, self._sealing_error = self._sealing_error, None
+                with disk_errors(self.folder):
+                    raise error
+            self._drop()
+
+    def _seal(self, steps: dict[int, dict[str, Any]]) -> None:
+        if jax.process_index() != 0:
+            return
+        try:
+            for step, facts in steps.items():
+                seal.seal(self.folder / str(step), self._manifest(step), facts)
+        except BaseException as error:  # handed to the main thread by _join_if
+            self._sealing_error = error
+
+    def _drop(self) -> None:
+        """Deletes what no rule keeps; only ever after a newer checkpoint was sealed."""
+        steps = sorted(self._manager.all_steps())
+        config = self.config
+        keep = set(steps[-config.keep_last :])
+        if config.keep_every:
+            keep |= {s for s in steps if s % config.keep_every == 0}
+        scores = {s: (seal.read(self._manifest(s)) or {}).get("best") for s in steps}
+        ranked = sorted((score, s) for s, score in scores.items() if score is not None)
+        keep |= {s for _, s in ranked[: config.keep_best]}
+        for step in steps:
+            if step not in keep:
+                self._manager.delete(step)
+                if jax.process_index() == 0:
+                    self._manifest(step).unlink(missing_ok=True)
+        self._empty_trash()
+
+    def _empty_trash(self) -> None:
+        if jax.process_index() == 0:
+            shutil.rmtree(self.folder / "_trash", ignore_errors=True)
+
+    # ---------------------------------------------------------------------------------- restoring
+
+    def steps(self) -> list[int]:
+        return sorted(self._manager.all_steps())
+
+    def restore(self, like: State, shardings: State, step: int | None = None) -> Restored | None:
+        """The newest good checkpoint (or that step), on the current mesh; None where there is none at all.
+
+        A damaged one is renamed to `<step>.corrupt` and the next older one is taken.  Raises Failure where
+        all are damaged, UserError where the step asked for isn't there or is damaged.
+        """
+        steps = self.steps()
+        if step is not None and step not in steps:
+            have = ", ".join(map(str, steps)) or "none"
+            raise UserError(f"{self.folder.parent} has no checkpoint of step {step}; it has {have}")
+        skipped: list[str] = []
+        for candidate in [step] if step is not None else reversed(steps):
+            sealed = seal.read(self._manifest(candidate))
+            wrong = seal.damage(self.folder / str(candidate), sealed) if sealed else None
+            if wrong is None:
+                try:
+                    state, meta = self._read(candidate, like, shardings)
+                    return Restored(candidate, state, meta, sealed is not None, tuple(skipped))
+                except (KeyError, ValueError, OSError, FileNotFoundError) as error:
+                    if sealed:  # its bytes are right, so it is a checkpoint of something else
+                        raise UserError(f"checkpoint {candidate} doesn't fit this run: {first_line(error)}") from error
+                    wrong = first_line(error)
+            if step is not None:
+                raise UserError(f"checkpoint {candidate} of {self.folder.parent} is damaged: {wrong}")
+            skipped.append(f"checkpoint {candidate} is damaged ({wrong}); set aside as {candidate}.corrupt")
+            self._set_aside(candidate)
+        if skipped:
+            raise Failure(
+                f"every checkpoint in {self.folder} is damaged ({skipped[0]}); restore a copy, or start anew with --fresh"
+            )
+        return None
+
+    def _read(self, step: int, like: State, shardings: State) -> tuple[State, dict[str, Any]]:
+        args = self._ocp.args
+        abstract = jax.tree.map(
+            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), flat(like), flat(shardings)
+        )
+        restored = self._manager.restore(
+            step, args=args.Composite(state=args.StandardRestore(abstract), meta=args.JsonRestore())
+        )
+        return unflat(restored["state"], like), restored["meta"]
+
+    def _set_aside(self, step: int) -> None:
+        if jax.process_index() == 0:
+            target = self.folder / f"{step}.corrupt"
+            shutil.rmtree(target, ignore_errors=True)
+            (self.folder / str(step)).rename(target)
+            self._manifest(step).unlink(missing_ok=True)
+        self._manager.reload()
+
+    def _manifest(self, step: int) -> Path:
+        return self.folder / "_seals" / f"{step}.json"
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """The committed steps in a checkpoints folder, without touching it: another process may be writing."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit() and (p / "commit_success.txt").exists())
+
+
+def read_leaves(
+    folder: Path, step: int, wanted: Callable[[str], bool], shardings: Mapping[str, Any], default: Any
+) -> tuple[dict[str, jax.Array], dict[str, Any]]:
+    """(path -> array for the wanted leaves of a checkpoint, its meta), read only.
+
+    A leaf lies as shardings says, otherwise as default.  Raises UserError where the seal finds damage.
+    """
+    import orbax.checkpoint as ocp
+
+    place = folder.absolute() / str(step)
+    sealed = seal.read(folder / "_seals" / f"{step}.json")
+    if sealed and (wrong := seal.damage(place, sealed)):
+        raise UserError(f"checkpoint {step} in {folder} is damaged: {wrong}")
+    reader = ocp.PyTreeCheckpointer()
+    tree = reader.metadata(place / "state").item_metadata.tree
+    item = {
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=shardings.get(name, default))
+        for name, leaf in tree.items()
+        if wanted(name)
+    }
+    restore_args = ocp.checkpoint_utils.construct_restore_args(item)
+    args = ocp.args.PyTreeRestore(item=item, partial_restore=True, restore_args=restore_args)
+    return reader.restore(place / "state", args=args), json.loads((place / "meta" / "metadata").read_text())
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
+@contextlib.contextmanager
+def disk_errors(folder: Path):
+    """A full disk, however deep it was hit, as one line."""
+    try:
+        yield
+    except Exception as error:
+        text = f"{error!r} {error.__cause__!r} {error.__context__!r}"
+        if "No space left" in text or "ENOSPC" in text or "Disk quota" in text:
+            raise Failure(
+                f"the disk of {folder} is full: the checkpoint was not saved, earlier ones are intact; "
+                "make room and run the same command again"
+            ) from error
+        raise
+
+
+class Save:
+    """The hook that saves: by steps, by minutes, and at a stop or the end."""
+
+    def __init__(self, checkpointer: Checkpointer, *, first: int, last: int, meta: Mapping[str, Any]):
+        self.checkpointer, self.config = checkpointer, checkpointer.config
+        self.last, self.meta = last, dict(meta)
+        self.saved, self.clock = first, time.monotonic()
+        self._due_at = -1  # the clock is asked once a step: all processes must hear the same answer
+
+    def needs_state(self, step: int) -> bool:
+        due = step % self.config.every == 0 or step == self.last
+        if not due and self.config.minutes is not None:
+            late = time.monotonic() - self.clock >= 60 * self.config.minutes
+            due = agreed(late, step) if jax.process_count() > 1 else late
+        self._due_at = step if due else self._due_at
+        return due
+
+    def __call__(self, info: StepInfo) -> None:
+        self.checkpointer.poll()
+        due = info.stop is not None or self._due_at == info.step
+        diverged = info.stop is not None and info.stop.status == 3
+        if info.state is None or not due or diverged or info.step == self.saved:
+            return
+        meta = {**self.meta, "step": info.step, "next_row": info.rows[1], "best": info.metrics.get(self.config.best)}
+        self.checkpointer.save(info.step, info.state, meta)
+        self.saved, self.clock = info.step, time.monotonic()
+
+
+AGREE_EVERY = 16  # steps between two agreements on the clock, when there are several processes
+
+
+def agreed(mine: bool, step: int) -> bool:
+    """Process 0's opinion, asked every AGREE_EVERY steps: all processes must save at the same step."""
+    if step % AGREE_EVERY:
+        return False
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    return bool(multihost_utils.broadcast_one_to_all(np.int32(mine)))

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One FLOP formula: 2 * batch * M * N * K for every dot_general of the forward, times three for training.
+
+Counted from the traced program, so positions that never reach the vocabulary aren't counted, and neither are
+lookups, norms or rematerialisation.  Attention is counted over the full T x T map, causal or not.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+# Dense bfloat16 peak, FLOP/s a chip, from the vendors' data sheets.  A chip that isn't here has no MFU.
+PEAK = {
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA H200": 989e12,
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5": 459e12,
+    "TPU v5p": 459e12,
+    "TPU v6 lite": 918e12,
+}
+
+
+def dot_flops(eqn: Any) -> int:
+    (contract, _), (batch, _) = eqn.params["dimension_numbers"]
+    lhs, out = eqn.invars[0].aval, eqn.outvars[0].aval
+    return 2 * math.prod(out.shape) * math.prod(lhs.shape[d] for d in contract)
+
+
+def of_jaxpr(jaxpr: Any) -> int:
+    """FLOPs of the dot_generals in a jaxpr, those inside loops and calls included."""
+    total = 0
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "dot_general":
+            total += dot_flops(eqn)
+            continue
+        inner = [of_jaxpr(j) for p in eqn.params.values() for j in _jaxprs(p)]
+        if eqn.primitive.name == "cond":
+            total += max(inner, default=0)
+        else:
+            times = eqn.params["length"] if eqn.primitive.name == "scan" else 1
+            total += times * sum(inner)
+    return total
+
+
+def _jaxprs(param: Any) -> list[Any]:
+    items = param if isinstance(param, (tuple, list)) else [param]
+    inner = [getattr(item, "jaxpr", item) for item in items]
+    return [item for item in inner if hasattr(item, "eqns")]
+
+
+def forward_flops(function: Callable[..., Any], *shapes: Any) -> int:
+    """FLOPs of one call of function on arguments of these shapes."""
+    return of_jaxpr(jax.make_jaxpr(function)(*shapes).jaxpr)
+
+
+def train_flops(function: Callable[..., Any], *shapes: Any) -> int:
+    """FLOPs of forward and backward: every product of the forward has two in the backward."""
+    return 3 * forward_flops(function, *shapes)
+
+
+def peak(device: Any) -> float | None:
+    """Peak FLOP/s of this device, or None where it isn't known."""
+    return PEAK.get(device.device_kind)

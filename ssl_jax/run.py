@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pretraining run, from a recipe to its last checkpoint.  `pretrain` reads as the walk of one batch."""
+
+import contextlib
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from ssl_jax import data, optim
+from ssl_jax.assemble import Setup, assemble
+from ssl_jax.experiment import Experiment
+from ssl_jax.loop import flops
+from ssl_jax.loop.checkpoint import Checkpointer, Restored, Save, saved_steps
+from ssl_jax.loop.hooks import Evaluate, Judge, Log, Signals
+from ssl_jax.loop.loop import StepInfo, Stop, train
+from ssl_jax.loop.state import State, born
+from ssl_jax.loop.trackers import Copies, JsonLines, cut_after
+from ssl_jax.weights import adopt, branch_point
+from ssl_jax.types import UserError
+from ssl_jax.workdir import Workdir, changed
+
+
+def pretrain(
+    experiment: Experiment,
+    workdir: Path,
+    *,
+    console: Any,
+    recipe_source: str | None = None,
+    start_from: str | None = None,
+    branch: str | None = None,
+    fresh: bool = False,
+) -> int:
+    """Runs, or goes on with, the run in workdir.  Returns the exit status: 0 done, 3 diverged, 75, 130."""
+    place = Workdir(workdir)
+    init = start_from or experiment.init
+    first_process = jax.process_index() == 0
+    with contextlib.ExitStack() as stack:
+        if first_process:
+            place.lock()
+            stack.callback(place.unlock)
+        resuming = claim(place, experiment, recipe_source, fresh=fresh, console=console)
+        if resuming and place.summary():
+            return 0
+
+        corpus = prepare(experiment, console)
+        place.keep_tokenizer(corpus.tokenizer_dir) if first_process else None
+        console.status("compiling the step")
+        setup = assemble(experiment, corpus, place.resolved(), console.warn)
+        check_identity(place, setup, corpus, first_process)
+        console.print(describe(setup))
+        decayed = optim.report(experiment.optim, setup.blueprint.axes, setup.blueprint.shapes.params)
+        console.print(f"{decayed.splitlines()[-1]} (each leaf: {place.parameters})")
+        if first_process:
+            place.parameters.write_text(decayed + "\n", encoding="utf-8")
+
+        checkpointer = Checkpointer(place.checkpoints, experiment.checkpoint)
+        stack.callback(checkpointer.close)
+        state, step, next_row = begin(setup, checkpointer, place, init=init, branch=branch, console=console)
+        stop = loop(setup, state, step, next_row, checkpointer, place, console)
+        if stop is not None:
+            console.warn(stop.reason) if stop.status == 3 else console.print(stop.reason)
+            return stop.status
+    return 0
+
+
+def prepare(experiment: Experiment, console: Any) -> data.Corpus:
+    """The corpus, built if it isn't there.  Several processes never build: one prepares beforehand."""
+    corpus = data.prepare(experiment.data, experiment.text, console.progress)
+    console.print(corpus.report_text())
+    return corpus
+
+
+def claim(place: Workdir, experiment: Experiment, source: str | None, *, fresh: bool, console: Any) -> bool:
+    """Makes the workdir this run's own; True where it goes on with what is there."""
+    if jax.process_index() != 0:
+        return place.exists() and not fresh
+    if place.is_foreign():
+        raise UserError(f"{place.path} isn't empty and holds no run; choose another --workdir")
+    if fresh:
+        place.clear()
+    resuming = place.exists()
+    if resuming:
+        free = place.refuse_changes(experiment, longer=may_lengthen(place, experiment))
+        if free:
+            console.print(f"changed since the run began: {changed(free)}")
+        if any(c.path.startswith("loop.duration") for c in free):
+            (place.path / "summary.json").unlink(missing_ok=True)
+    place.record(experiment, source)
+    return resuming
+
+
+def may_lengthen(place: Workdir, experiment: Experiment) -> bool:
+    """Whether the steps taken so far had the rates that they would have in a longer run."""
+    steps = saved_steps(place.checkpoints)
+    before = place.resolved().get("num_steps")
+    return before is None or optim.extends_freely(experiment.optim.schedule, before, steps[-1] if steps else 0)
+
+
+def check_identity(place: Workdir, setup: Setup, corpus: data.Corpus, first_process: bool) -> None:
+    """The data must be what the run began with; what birth resolved is recorded."""
+    before = place.resolved()
+    facts = {
+        "plan": setup.plan.fingerprint,
+        "store": corpus.train.fingerprint,
+        "tokenizer": corpus.tokenizer.fingerprint,
+        "vocab_shards": setup.bound.meta.vocab_shards,
+        "num_rows": setup.plan.num_rows,
+        "num_tokens": setup.plan.num_tokens,
+        "num_steps": setup.num_steps,
+        "corpus": str(corpus.dir),
+        "versions": versions(),
+    }
+    for name in ("store", "tokenizer", "plan"):
+        if before and before[name] != facts[name]:
+            raise UserError(
+                f"the {name} is not what {place.path} began with (fingerprint {before[name][:12]}, now "
+                f"{facts[name][:12]}): its sources changed. Restore them, or start anew with --fresh"
+            )
+    if first_process:
+        place.resolve(facts)
+
+
+def versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    packages = ("ssl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def describe(setup: Setup) -> str:
+    """What will run, in a few lines."""
+    layout, experiment = setup.layout, setup.bound.experiment
+    count = sum(x.size for x in jax.tree.leaves(setup.blueprint.shapes.params))
+    shape = " x ".join(f"{name} {size}" for name, size in layout.mesh.shape.items() if size > 1) or "one device"
+    rows = f"{layout.batch_size} rows" + (f" in {layout.accumulation} micro-batches" * (layout.accumulation > 1))
+    device = jax.devices()[0]
+    lines = [
+        f"{count / 1e6:.1f} M parameters on {jax.device_count()} {device.device_kind} ({shape})",
+        f"{setup.num_steps} steps of {rows} x {experiment.objective.plan.length}; compiled in {setup.compile_seconds:.1f} s",
+        setup.plan.report(),
+    ]
+    return "\n".join(lines)
+
+
+def begin(
+    setup: Setup,
+    checkpointer: Checkpointer,
+    place: Workdir,
+    *,
+    init: str | None,
+    branch: str | None,
+    console: Any,
+) -> tuple[State, int, int]:
+    """(state, steps done, next row), from the first of: this workdir, --branch, --from, scratch."""
+    blueprint, layout = setup.blueprint, setup.layout
+    restored = checkpointer.restore(blueprint.shapes, blueprint.shardings)
+    if restored is not None:
+        return resume(restored, place, console)
+    if jax.process_index() == 0:
+        cut_after(place.metrics, -1)
+    if branch is not None:
+        there = branch_point(branch, setup, console)
+        return there.state, there.step, there.meta["next_row"]
+    state = born(blueprint, setup.bound.experiment.seed, layout.mesh, layout.rules)
+    if init is not None:
+        state = adopt(init, state, setup, console)
+    return state, 0, 0
+
+
+def resume(restored: Restored, place: Workdir, console: Any) -> tuple[State, int, int]:
+    for reason in restored.skipped:
+        console.warn(reason)
+    lost = cut_after(place.metrics, restored.step) if jax.process_index() == 0 else 0
+    proof = "verified" if restored.verified else "unverified: it was saved, but the run ended before its seal"
+    again = f"; {lost} logged steps after it are done again" if lost else ""
+    console.print(
+        f"resuming {place.path} at step {restored.step} ({proof}), data from row {restored.meta['next_row']}{again}"
+    )
+    return restored.state, restored.step, restored.meta["next_row"]
+
+
+def loop(
+    setup: Setup,
+    state: State,
+    first: int,
+    next_row: int,
+    checkpointer: Checkpointer,
+    place: Workdir,
+    console: Any,
+) -> Stop | None:
+    """Trains from step first to the end; returns why it stopped early, if it did."""
+    experiment, last = setup.bound.experiment, setup.num_steps
+    if first >= last:
+        return None
+    with contextlib.ExitStack() as stack:
+        signals = stack.enter_context(Signals())
+        hooks = [signals, *watchers(setup, state, first, checkpointer, place, console, stack)]
+        batches = setup.batches(next_row)
+        stack.callback(batches.close)
+        info = None
+        for info in train(setup.step, state, batches, hooks, first=first, last=last):
+            pass
+        checkpointer.poll(wait=True)
+    return info.stop if info is not None else None
+
+
+def watchers(
+    setup: Setup,
+    state: State,
+    first: int,
+    checkpointer: Checkpointer,
+    place: Workdir,
+    console: Any,
+    stack: contextlib.ExitStack,
+) -> list[Any]:
+    """The hooks of every run, in order.  The log stands before the checkpoint, so that a checkpoint never
+    knows a step that the log doesn't."""
+    experiment, last = setup.bound.experiment, setup.num_steps
+    main = jax.process_index() == 0
+    lines = copies = None
+    if main:
+        lines = stack.enter_context(contextlib.closing(JsonLines(place.metrics)))
+        copies = Copies(experiment.track, place.path, place.path.name, console.warn)
+        stack.callback(copies.close)
+    started = time.monotonic()
+
+    def show(info: StepInfo) -> None:
+        if main:
+            left = (time.monotonic() - started) / max(1, info.step - first) * (last - info.step)
+            console.step(info.step, last, info.metrics, left)
+
+    evaluates = []
+    if setup.heldout is not None:
+        evaluates = [Evaluate(setup.measure, every=experiment.evals.every, last=last)]
+        if first == 0:
+            before = {f"heldout/{name}": value for name, value in setup.measure(state).items()}
+            if lines is not None:
+                lines.write(0, before)
+    log = Log(
+        lines,
+        copies,
+        show,
+        every=experiment.loop.log_every,
+        last=last,
+        tokens_per_row=setup.tokens_per_row,
+        flops_per_row=setup.flops_per_row,
+        peak=flops.peak(jax.devices()[0]),
+    )
+    meta = {"plan": setup.plan.fingerprint, "num_steps": last}
+    save = Save(checkpointer, first=first, last=last, meta=meta)
+    return [Judge(experiment.loop.guards), *evaluates, log, save]
