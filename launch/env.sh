@@ -43,7 +43,7 @@ esac
 [ -f "$venv/.installed" ] || rm -rf "$venv"
 if command -v uv >/dev/null 2>&1; then
     echo "making $venv with uv: $wanted"
-    [ -x "$venv/bin/python" ] || uv venv -q --python "${2:->=3.11,<3.14}" "$venv"
+    [ -x "$venv/bin/python" ] || uv venv -q --seed --python "${2:->=3.11,<3.14}" "$venv"
     uv pip install -q --python "$venv/bin/python" -e "$wanted"
 else
     if [ ! -x "$venv/bin/python" ]; then

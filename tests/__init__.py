@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A package, so that tests share helpers as tests.folder.module, and no other package of this name hides them."""
+"""A package: tests share helpers as tests.folder.module, and no other package of this name hides them."""

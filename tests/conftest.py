@@ -15,9 +15,6 @@ import pytest
 
 if os.environ["JAX_PLATFORMS"] == "cpu":
     jax.config.update("jax_num_cpu_devices", 8)
-if cache := os.environ.get("SSL_JAX_TEST_CACHE"):
-    jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 # Float[Array, "B T D"] in a signature is checked at every call, under pytest only.
 jaxtyping.install_import_hook(["ssl_jax.nn", "ssl_jax.models", "ssl_jax.objectives"], "beartype.beartype")

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One function a command: arguments to an Experiment, then to ssl_jax.run; returns the exit status."""
+"""One function a command: arguments to an Experiment, then to the room that does it; returns its status."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from ssl_jax import config, run
+import jax
+
+from ssl_jax import config, data, parallel, run, weights
 from ssl_jax.cli.console import Console
 from ssl_jax.experiment import Experiment
+from ssl_jax.report import inspect as inspection
+from ssl_jax.report import summary
 from ssl_jax.types import UserError
+from ssl_jax.use import guess
 
 
 def _recipe(reference: str, sets: list[str]) -> tuple[Experiment, str, str]:
@@ -17,9 +22,14 @@ def _recipe(reference: str, sets: list[str]) -> tuple[Experiment, str, str]:
 
 
 def pretrain(args: argparse.Namespace, console: Console) -> int:
+    several = parallel.initialize(
+        args.coordinator, args.num_processes, args.process_id, auto=args.distributed
+    )  # first: nothing may use a device before it
+    speaks = not several or jax.process_index() == 0
+    console.quiet = not speaks
     experiment, source, name = _recipe(args.recipe, args.sets)
-    args.workdir = args.workdir or Path("runs") / name  # an unexpected error leaves its log there
-    return run.pretrain(
+    args.workdir = args.workdir or Path("runs") / name  # an unforeseen error leaves its log there
+    status = run.pretrain(
         experiment,
         args.workdir,
         console=console,
@@ -28,16 +38,21 @@ def pretrain(args: argparse.Namespace, console: Console) -> int:
         branch=args.branch,
         fresh=args.fresh,
     )
+    if status == 0 and speaks:
+        summary.finish(args.workdir, console)
+    return status
 
 
 def tokenizer(args: argparse.Namespace, console: Console) -> int:
     experiment, _, _ = _recipe(args.recipe, args.sets)
-    return run.tokenizer(experiment, console=console)
+    console.print(f"tokenizer: {data.train_tokenizer(experiment.data, experiment.text, console.progress)}")
+    return 0
 
 
 def prepare(args: argparse.Namespace, console: Console) -> int:
     experiment, _, _ = _recipe(args.recipe, args.sets)
-    return run.prepare(experiment, console=console)
+    console.print(f"corpus: {run.prepare(experiment, console).dir}")
+    return 0
 
 
 def inspect(args: argparse.Namespace, console: Console) -> int:
@@ -52,12 +67,18 @@ def inspect(args: argparse.Namespace, console: Console) -> int:
         if args.step is not None:
             raise UserError(f"--step wants a workdir, and {target} is no folder; for a recipe say --batch")
         target, _, _ = _recipe(args.target, args.sets)
-    return run.inspect(target, batch=args.batch, step=args.step, text=args.text, console=console)
+    batch = 0 if args.batch is None and args.step is None and args.text is None else args.batch
+    inspection.inspect(target, batch=batch, step=args.step, typed=args.text, console=console)
+    return 0
 
 
 def fill_mask(args: argparse.Namespace, console: Console) -> int:
     _import(args.recipe_file)
-    return run.fill_mask(args.model, args.texts, top=args.top, console=console)
+    loaded = weights.load(args.model)
+    for text in args.texts:
+        found = guess.fill_mask(loaded.model, loaded.tokenizer, text, args.top)
+        console.print(f"{text}\n{guess.show(found)}")
+    return 0
 
 
 def _import(recipe_file: str | None) -> None:

@@ -31,8 +31,12 @@ def guarded(args: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, _terminate)
     console = Console(keep_going=args.command == "pretrain")
     try:
+        from absl import logging
+
         from ssl_jax.cli.commands import COMMANDS
 
+        if not args.debug:
+            logging.set_verbosity(logging.ERROR)  # libraries' warnings about their own files
         return COMMANDS[args.command](args, console) or 0
     except SystemExit as end:
         if end.code == 75:

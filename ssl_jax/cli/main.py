@@ -120,13 +120,20 @@ def _add_pretrain(sub: argparse.ArgumentParser) -> None:
         help="start from a run's weights, optimizer and place in the data, with another schedule, say",
     )
     sub.add_argument("--fresh", action="store_true", help="remove the run in the workdir, and start again")
+    several = sub.add_argument_group(
+        "several processes", "the same command in each; schedulers are recognised"
+    )
+    several.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
+    several.add_argument("--num-processes", type=_count, metavar="N")
+    several.add_argument("--process-id", type=_count, metavar="I", help="this one's number, from 0")
+    several.add_argument("--distributed", action="store_true", help="ask jax for all three (TPU VM pods)")
 
 
 def _add_inspect(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("target", metavar="RECIPE|WORKDIR", help=f"{_RECIPE}; or the workdir of a run")
     what = sub.add_mutually_exclusive_group()
     what.add_argument("--batch", type=_count, metavar="K", help="batch K of the run, from 0 (default: 0)")
-    what.add_argument("--step", type=_count, metavar="S", help="the batch of step S of a workdir")
+    what.add_argument("--step", type=_positive, metavar="S", help="the batch of step S of a workdir, from 1")
     what.add_argument("--text", metavar="TEXT", help="this text, as the model would see it")
     _add_set(sub)
     _add_recipe_file(sub)
@@ -135,13 +142,19 @@ def _add_inspect(sub: argparse.ArgumentParser) -> None:
 def _add_fill_mask(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("model", metavar="MODEL", help="a workdir, or WORKDIR@STEP")
     sub.add_argument("texts", metavar="TEXT", nargs="+", help="a text with [MASK] in it")
-    sub.add_argument("--top", type=_count, default=5, metavar="N", help="how many fillings (default: 5)")
+    sub.add_argument("--top", type=_positive, default=5, metavar="N", help="how many fillings (default: 5)")
     _add_recipe_file(sub)
 
 
 def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text} is not a whole number, 0 or more")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number, 1 or more")
     return int(text)
 
 

@@ -6,6 +6,7 @@ documents were batched nor on where a build was interrupted.  The journal promis
 is on the disk; what lies behind them is cut off when the build goes on.
 """
 
+import contextlib
 import json
 import os
 import queue
@@ -41,42 +42,33 @@ class Batch:
     source: int
     bad: list[Bad]
     next: tuple[int, int, int]
-    done: float = 0.0  # of the sources' sizes
+    done: float  # of the sources' sizes
 
 
 def batches(sources: Sequence[Opened], start: tuple[int, int, int]) -> Iterator[Batch]:
-    """Batches of documents from a place on; none spans two inputs."""
+    """Batches of documents from a place on; none spans two sources."""
     done = 0.0
     for s, source in enumerate(sources):
+        texts: list[str] = []
+        bad: list[Bad] = []
+        characters = 0
         for i, item in enumerate(source.inputs):
-            size = item.size
-            if (s, i) >= start[:2]:
-                first = start[2] if (s, i) == start[:2] else 0
-                for batch in _of_input(s, i, item, first):
-                    batch.done = done + min(size, batch.done)
-                    yield batch
+            size, read = item.size, 0
+            first = start[2] if (s, i) == start[:2] else 0
+            records = item.records(first) if (s, i) >= start[:2] else ()
+            for place, record in enumerate(records, first + 1):
+                if isinstance(record, Bad):
+                    bad.append(record)
+                else:
+                    texts.append(record)
+                    characters += len(record)
+                    read += len(record)
+                if characters >= BATCH_CHARACTERS or len(texts) + len(bad) >= BATCH_DOCUMENTS:
+                    yield Batch(texts, keys_of(texts), s, bad, (s, i, place), done + min(size, read))
+                    texts, bad, characters = [], [], 0
             done += size
-
-
-def _of_input(s: int, i: int, item: Any, first: int) -> Iterator[Batch]:
-    texts: list[str] = []
-    bad: list[Bad] = []
-    characters = total = 0
-    place = first
-    for place, record in enumerate(item.records(first), first + 1):
-        if isinstance(record, Bad):
-            bad.append(record)
-            if len(bad) < BATCH_DOCUMENTS:
-                continue
-        else:
-            texts.append(record)
-            characters += len(record)
-            if characters < BATCH_CHARACTERS and len(texts) < BATCH_DOCUMENTS:
-                continue
-        total += characters
-        yield Batch(texts, keys_of(texts), s, bad, (s, i, place), total)
-        texts, bad, characters = [], [], 0
-    yield Batch(texts, keys_of(texts), s, bad, (s, i + 1, 0), total + characters)
+        if texts or bad:
+            yield Batch(texts, keys_of(texts), s, bad, (s + 1, 0, 0), done)
 
 
 def available_cores() -> int:
@@ -180,16 +172,17 @@ class Build:
         total = int(sum(i.size for s in sources for i in s.inputs))
         threads = data.num_threads or available_cores()
         began = last = time.monotonic()
-        for batch in ahead(batches(sources, self.place)):
-            self._append(batch, encoder, limit, data, threads)
-            now = time.monotonic()
-            self.counts.values["seconds"] += now - began
-            began = now
-            tokens = self.counts.values["tokens"]
-            progress(f"tokenize ({tokens:,} tokens)", int(batch.done), total, "characters")
-            if now - last >= COMMIT_SECONDS:
-                self.commit()
-                last = began = time.monotonic()
+        with contextlib.closing(ahead(batches(sources, self.place))) as stream:
+            for batch in stream:
+                self._append(batch, encoder, limit, data, threads)
+                now = time.monotonic()
+                self.counts.values["seconds"] += now - began
+                began = now
+                tokens = self.counts.values["tokens"]
+                progress(f"tokenize ({tokens:,} tokens)", int(batch.done), total, "characters")
+                if now - last >= COMMIT_SECONDS:
+                    self.commit()
+                    last = began = time.monotonic()
         self.counts.check_bad(data.max_bad)
 
     def _append(self, batch: Batch, encoder: Any, limit: int, data: Any, threads: int) -> None:

@@ -111,7 +111,7 @@ class Data:
     heldout: share of the documents kept from training, chosen by a hash of the normalised document.
     dedup: drop exact duplicates (same hash); they are counted either way.
     max_bad: share of bad records past which preparing is an error.
-    max_document_bytes: a longer document is a bad record; one document must fit memory several times over.
+    max_document_bytes: a longer document is a bad record; encoding takes about 60 bytes of memory a byte.
     num_threads: 0 is one a core.
     """
 
@@ -122,5 +122,5 @@ class Data:
     heldout: float = 0.02
     dedup: bool = False
     max_bad: float = 0.001
-    max_document_bytes: int = 2**30
+    max_document_bytes: int = 2**28
     num_threads: int = 0

@@ -10,8 +10,8 @@ from typing import Any
 from ssl_jax import text as text_lib
 from ssl_jax.data.files import cache_dir
 from ssl_jax.data.remote import Remote, is_remote
-from ssl_jax.data.store import SIDES, Damaged, Store, check_files, read_manifest
-from ssl_jax.types import Tokenizer
+from ssl_jax.data.store import SIDES, Store, check_files, read_manifest
+from ssl_jax.types import Tokenizer, UserError
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Corpus:
     def verify(self) -> None:
         """Hashes every file.  Raises `Damaged` (a UserError) that names the first one that changed."""
         if is_remote(self.dir):
-            raise Damaged(f"{self.dir}: only a local store can be hashed; copy it, then verify the copy")
+            raise UserError(f"{self.dir}: only a local store can be hashed; copy it, then verify the copy")
         check_files(Path(self.dir), self.manifest, whole=True)
 
 

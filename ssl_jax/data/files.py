@@ -85,7 +85,10 @@ class ContentHashes:
         known = self._known.get(str(path))
         if known and known[0] == stamp:
             return known[1]
-        digest = sha256_of(path)
+        try:
+            digest = sha256_of(path)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
         if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > 2_000_000_000:
             self._known[str(path)] = (stamp, digest)
             # Only a memory: where the cache can't be written, files are hashed again next time.

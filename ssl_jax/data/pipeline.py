@@ -156,7 +156,9 @@ class Batches(Iterator[BatchInfo]):
             raise StopIteration
         try:
             return next(self._iterator)
-        except BaseException:
+        except BaseException as error:
+            if self._examples.stopped and isinstance(error, Exception):  # closed by another thread
+                raise StopIteration from None
             self.close()
             raise
 

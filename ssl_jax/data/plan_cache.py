@@ -6,6 +6,7 @@ Layout: `<root>/<plan's key>/<name>/<array>.npy`, where name is `fixed` or an ep
 an open plan keeps what it has mapped, and what is missing is built again.
 """
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -55,12 +56,14 @@ def _read(folder: Path) -> Arrays | None:
     try:
         files = sorted(folder.glob("*.npy"))
         arrays = {f.stem: np.load(f, mmap_mode="r") for f in files}
-        if arrays:
-            os.utime(folder.parent)
-        return arrays or None
     except (OSError, ValueError, EOFError):
         shutil.rmtree(folder, ignore_errors=True)  # so that a sound one can take its place
         return None
+    if not arrays:
+        return None
+    with contextlib.suppress(OSError):  # another user's cache
+        os.utime(folder.parent)
+    return arrays
 
 
 def _publish(folder: Path, arrays: Arrays) -> None:

@@ -38,7 +38,7 @@ def open_sources(
     parts = [source_plan(plan, store, seed, shuffle, s, Documents.of(store, s)) for s in kinds]
     if not shuffle:
         return Joined(plan, store, seed, parts)
-    return Mixture(plan, store, seed, parts)
+    return Mixed(plan, store, seed, parts)
 
 
 class Joined:
@@ -63,7 +63,7 @@ class Joined:
         return "\n".join(p.report() for p in self.parts)
 
 
-class Mixture:
+class Mixed:
     """Rows drawn from sources by weight: each block of 1,024 has the same exact counts (largest remainder)
     in an order of its own.  Each source runs through epochs of its own, so that a small one repeats.  An
     epoch of the mixture is as many rows as the sources hold together.

@@ -6,7 +6,7 @@ import enum
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from ssl_jax.data.build import Build
 from ssl_jax.data.config import Data
 from ssl_jax.data.corpus import Corpus, open_corpus
 from ssl_jax.data.files import cache_dir, disk_errors, fsync_dir, locked, sha256_of, write_json
+from ssl_jax.data.readers import Bad
 from ssl_jax.data.remote import is_remote
-from ssl_jax.data.report import report_of
+from ssl_jax.data.report import Counts, report_of
 from ssl_jax.data.sample import sample
 from ssl_jax.data.sources import Opened, open_sources
 from ssl_jax.data.split import settle_threshold, threshold
-from ssl_jax.data.store import FORMAT, Damaged, digest_of, read_manifest
+from ssl_jax.data.store import FORMAT, Damaged, digest_of
 from ssl_jax.types import Progress, UserError
 
 
@@ -124,8 +125,23 @@ def _published(folder: Path, key: str, in_cache: bool) -> Corpus | None:
 
 
 def _limit(data: Data, sources: Sequence[Opened]) -> int:
-    texts = (r for s in sources for r in s.records() if isinstance(r, str))
-    return settle_threshold(texts, data.heldout) if data.heldout else threshold(0)
+    if not data.heldout:
+        return threshold(0)
+    counts = Counts()
+
+    def texts() -> Iterator[str]:
+        for record in (record for source in sources for record in source.records()):
+            if isinstance(record, Bad):
+                counts.add_bad([record], data.max_bad)
+            else:
+                counts.values["records"] += 1
+                yield record
+
+    try:
+        return settle_threshold(texts(), data.heldout)
+    except UserError:
+        counts.check_bad(data.max_bad)  # the reason behind "no document", where records were bad
+        raise
 
 
 def _given_tokenizer(text: Any) -> Any:
@@ -183,10 +199,10 @@ def _build(
     manifest = _manifest(building, key, data, sources, tokenizer, sides, build)
     write_json(building / "report.json", report_of(counts, manifest))
     write_json(building / "manifest.json", manifest)
-    (building / "lock").unlink()
     if folder.exists():
         shutil.rmtree(folder)  # empty or in the cache: _published would have refused it otherwise
     os.replace(building, folder)
+    (folder / "lock").unlink()  # not before: who comes now must find this lock, not make another
     fsync_dir(folder.parent)
     return open_corpus(folder)
 
@@ -221,6 +237,3 @@ def _manifest(
         "files": files,
     }
     return {**manifest, "fingerprint": digest_of(manifest)}
-
-
-__all__ = ["prepare", "read_manifest", "store_key", "train_tokenizer"]

@@ -53,33 +53,34 @@ class Input(Protocol):
 
 
 def regions(pieces: Iterable[bytes], pattern: re.Pattern[bytes] | None, held: int, limit: int):
-    """(offset, bytes, overflowed): stretches of a stream that end where a document ends.
+    """(offset, bytes, dropped): stretches of a stream that end where a document ends.
 
     pattern: what separates documents (None: nothing does); held: bytes at the end of what was read that may
     be the beginning of a literal separator (-1: trailing white space may be).  Where the first document of
-    a stretch grew past `limit` bytes, only its end is in the stretch and overflowed is True.
+    a stretch grew past `limit` bytes, only its end is in the stretch; dropped is (bytes, line feeds) before.
     """
     pending: list[bytes] = []
-    hold, offset, size, over = b"", 0, 0, False
+    hold, offset, size, dropped = b"", 0, 0, (0, 0)
     for piece in pieces:
         window = hold + piece
         end = len(window.rstrip(_BLANK)) if held < 0 else max(0, len(window) - held)
         cut = _last_end(window, pattern, end, literal=held >= 0)
         if cut:
             region = b"".join([*pending, window[:cut]])
-            yield offset, region, over
+            yield offset, region, dropped
             offset += size + cut
-            pending, size, over = [], 0, False
+            pending, size, dropped = [], 0, (0, 0)
         kept = window[cut:end] if end > cut else b""
         hold = window[cut + len(kept) :]
         size += len(kept)
-        over = over or size > limit
-        if over:
-            pending.clear()
-        elif kept:
+        if kept:
             pending.append(kept)
+        if size > limit:
+            feeds = sum(part.count(b"\n") for part in pending)
+            dropped = (dropped[0] + sum(map(len, pending)), dropped[1] + feeds)
+            pending.clear()
     if size or hold:
-        yield offset, b"".join([*pending, hold]), over
+        yield offset, b"".join([*pending, hold]), dropped
 
 
 def _last_end(window: bytes, pattern: re.Pattern[bytes] | None, end: int, literal: bool) -> int:
@@ -139,7 +140,7 @@ class TextInput(_File):
 def _decoded(path: Path, pattern: re.Pattern[bytes] | None, held: int, limit: int):
     """(where, text or Bad) for each document that isn't empty; where() is its (offset, line)."""
     lines = 0
-    for offset, region, over in regions(chunks(path), pattern, held, limit):
+    for offset, region, (missing, feeds) in regions(chunks(path), pattern, held, limit):
         if offset == 0:
             kind = _not_text(region)
             if kind:
@@ -147,14 +148,20 @@ def _decoded(path: Path, pattern: re.Pattern[bytes] | None, held: int, limit: in
                 return
             if region.startswith(b"\xef\xbb\xbf"):
                 region, offset = region[3:], 3
+        if missing:
+            yield None, Bad(str(path), offset, f"a document of more than {limit} bytes", lines + 1)
+        offset, lines = offset + missing, lines + feeds
         where = _Where(region, pattern, offset, lines)
         clean = b"\0" not in region
         documents = pattern.split(region) if pattern else [region]
         for i, raw in enumerate(documents):
-            if not raw:
+            if missing and i == 0:
+                continue  # the end of that document
+            if len(raw) > limit:
+                at, line = where(i)
+                yield None, Bad(str(path), at, f"a document of more than {limit} bytes", line)
                 continue
-            if over and i == 0:
-                yield None, Bad(str(path), where(0)[0], f"a document of more than {limit} bytes", where(0)[1])
+            if not raw:
                 continue
             try:
                 text = raw.decode()
@@ -173,7 +180,8 @@ def _decoded(path: Path, pattern: re.Pattern[bytes] | None, held: int, limit: in
 def _not_text(head: bytes) -> str | None:
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8"
-    if b"\0" in head[:8192]:
+    head = head[:8192]
+    if head.count(b"\0") > max(2, len(head) / 100):  # fewer are strays in a text: bad records of their own
         return "a binary file (NUL bytes), not text"
     return None
 
@@ -226,7 +234,7 @@ class JsonInput(_File):
 def check_text(value: Any, key: str, key_is_there: bool = True) -> tuple[str, str | None]:
     """(text, None), or ("", what is wrong with the field)."""
     if not key_is_there:
-        return "", f"no field {key!r}"
+        return "", f"no field {key!r} (set data.text_key)"
     if isinstance(value, bytes):
         try:
             value = value.decode()

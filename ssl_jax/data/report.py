@@ -48,9 +48,9 @@ class Counts:
         v = self.values
         if v["bad"] and self.bad_share > max_share:
             first = "; ".join(v["bad_examples"][:3])
-            more = f" and {v['bad'] - 3} more" if v["bad"] > 3 else ""
+            more = f" and {v['bad'] - 3:,} more" if v["bad"] > 3 else ""
             raise UserError(
-                f"{v['bad']} bad records, {self.bad_share:.2%} of all, past data.max_bad={max_share:.2%}: "
+                f"{v['bad']:,} bad records, {self.bad_share:.2%} of all, past data.max_bad={max_share:.2%}: "
                 f"{first}{more}; mend them or raise data.max_bad"
             )
 

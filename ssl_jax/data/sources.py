@@ -60,8 +60,6 @@ def open_sources(data: Data) -> tuple[Opened, ...]:
 
 
 def _flatten(item: Weighted, factor: float) -> Iterator[tuple[Weighted, float]]:
-    if not item.weight > 0:
-        raise UserError(f"data.source: a mixture's weight must be above 0, not {item.weight}")
     if not isinstance(item.source, Mixture):
         yield item, factor * item.weight
         return
@@ -69,6 +67,8 @@ def _flatten(item: Weighted, factor: float) -> Iterator[tuple[Weighted, float]]:
         raise UserError("data.source: a mixture of no sources")
     total = sum(w.weight for w in item.source.sources)
     for inner in item.source.sources:
+        if not inner.weight > 0:
+            raise UserError(f"data.source: a mixture's weight must be above 0, not {inner.weight}")
         yield from _flatten(inner, factor * item.weight / total)
 
 

@@ -40,9 +40,10 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         rest = {k: v for k, v in manifest.items() if k != "fingerprint"}
         whole = manifest["fingerprint"] == digest_of(rest)
     except FileNotFoundError as error:
-        raise Damaged(
-            f"{folder}: not a store (no manifest.json); make one with: ssl-jax prepare RECIPE"
-        ) from error
+        make = (
+            "prepare into a folder of a disk, then copy it" if is_remote(folder) else "ssl-jax prepare RECIPE"
+        )
+        raise Damaged(f"{folder}: not a store (no manifest.json); make one: {make}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(f"{folder}: manifest.json is damaged; delete the folder and prepare again") from error
     if not whole:

@@ -105,17 +105,20 @@ class TfdsInput:
     def records(self, start: int = 0) -> Iterator[Record]:
         for first in range(start, len(self._examples), _READ):
             numbers = range(first, min(first + _READ, len(self._examples)))
-            try:
-                examples = self._examples.__getitems__(list(numbers))
-            except (RuntimeError, ValueError, IndexError) as error:
-                place = self._builder.data_path
-                what = (
-                    f"{place} is damaged ({str(error).splitlines()[0]}); delete it, it will be prepared again"
-                )
-                raise UserError(f"{self.name}: {what}") from error
-            for number, example in zip(numbers, examples):
-                value = example
-                for part in self._source.text_key.split("/"):
-                    value = value[part]
+            for number, value in zip(numbers, self._read(numbers)):
                 text, reason = check_text(value, self._source.text_key)
                 yield text if reason is None else Bad(self.name, number, reason, unit="example")
+
+    def _read(self, numbers: Sequence[int]) -> list[Any]:
+        why = "examples are missing"
+        try:
+            values = self._examples.__getitems__(list(numbers))
+            for part in self._source.text_key.split("/"):
+                values = [value[part] for value in values]
+            # An ArrayRecord file cut at a block's end gives empty examples, without an error.
+            if len(values) == len(numbers) and None not in values:
+                return values
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            why = str(error).splitlines()[0]
+        what = f"{self._builder.data_path} is damaged ({why}); delete it, it will be prepared again"
+        raise UserError(f"{self.name}: {what}")

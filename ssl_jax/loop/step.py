@@ -91,7 +91,7 @@ def make_step(
             loss, totals, grads = accumulated(state, batch, weights, key)
 
         means = {name: ratio(totals[name], weights[name]) for name in totals}
-        grad_norm = optax.global_norm(grads)
+        grad_norm = optax.tree.norm(grads)
         verdicts = [g.check(s, loss, grad_norm) for g, s in zip(guards, state.guards, strict=True)]
         good = jnp.all(jnp.stack([ok for ok, _ in verdicts])) if verdicts else jnp.bool_(True)
         lr = jnp.asarray(schedule(state.step), jnp.float32)

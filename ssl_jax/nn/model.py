@@ -93,5 +93,5 @@ def init(
     with parallel.use(mesh, rules):
         shapes = jax.eval_shape(params_of, key)
         shardings = parallel.shardings(static["axes"], shapes, mesh, rules)
-        params = jax.jit(params_of, out_shardings=shardings)(key)
+        params = jax.jit(params_of, out_shardings=shardings, compiler_options=parallel.once(mesh))(key)
     return static["graphdef"], params

@@ -5,6 +5,7 @@ Text comes from the tokenizer's `decode`, run by run, so that it reads as it was
 single tokens that are no text of their own (a byte of a character) are shown as pieces.
 """
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from ssl_jax.types import Example, Meta
 LEGEND = (
     "⟦mask: x⟧ the model sees the mask token, ⟦random y: x⟧ it sees y, ⟦kept: x⟧ it sees x; it must predict x"
 )
+CJK = "\u2e80-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
+SPACE_IN_CJK = re.compile(f"(?<=[{CJK}]) (?=[{CJK}])")
 
 
 def token_text(meta: Meta, token: int) -> str:
@@ -40,9 +43,7 @@ def marked_text(meta: Meta, ids: Int[np.ndarray, " n"], marks: Mapping[int, str]
         while start not in marks and stop < len(ids) and stop not in marks and ids[stop] not in specials:
             stop += 1
         begins = start == 0 or ids[start - 1] in specials
-        text = (
-            meta.tokenizer.decode(ids[start:stop]) if begins else _continuation(meta, ids[start - 1 : stop])
-        )
+        text = _decoded(meta, ids[start:stop]) if begins else _continuation(meta, ids[start - 1 : stop])
         out.append(" " * text[:1].isspace() + marks[start] if start in marks else text)
         start = stop
     return "".join(out).replace("  ", " ").strip()
@@ -50,8 +51,16 @@ def marked_text(meta: Meta, ids: Int[np.ndarray, " n"], marks: Mapping[int, str]
 
 def _continuation(meta: Meta, ids: list[int]) -> str:
     """The text of ids[1:] as it follows ids[0]: with the space between the two, if there is one."""
-    before, whole = meta.tokenizer.decode(ids[:1]), meta.tokenizer.decode(ids)
-    return whole[len(before) :] if whole.startswith(before) else meta.tokenizer.decode(ids[1:])
+    before, whole = _decoded(meta, ids[:1]), _decoded(meta, ids)
+    return whole[len(before) :] if whole.startswith(before) else _decoded(meta, ids[1:])
+
+
+def _decoded(meta: Meta, ids: list[int]) -> str:
+    """The text of ids.  Where pieces carry no spaces (WordPiece), the decoder puts one before every word, and
+    takes each ideograph for a word: those go."""
+    text = meta.tokenizer.decode(ids)
+    spaced = any(piece[:1] in ("▁", " ") for piece in meta.tokenizer.pieces(ids))
+    return text if spaced else SPACE_IN_CJK.sub("", text)
 
 
 def unmasked(example: Example) -> Int[np.ndarray, " T"]:

@@ -3,7 +3,7 @@
 
 from ssl_jax.parallel.activations import length_is_sharded, shard
 from ssl_jax.parallel.distributed import agree, cluster, initialize
-from ssl_jax.parallel.mesh import MeshConfig, current, use
+from ssl_jax.parallel.mesh import MeshConfig, current, once, use
 from ssl_jax.parallel.rules import Rules, axes_of, batch_sharding, shardings, spec_of
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "current",
     "initialize",
     "length_is_sharded",
+    "once",
     "shard",
     "shardings",
     "spec_of",

@@ -145,48 +145,40 @@ class Encoder:
         visible = self.tokenizer.normal_length(points)
         places = np.flatnonzero(visible) if visible.max() <= 1 else np.repeat(np.arange(points.size), visible)
         starts = starts_of_many(self.text.words, batch.chunks, points, stops)
-        ids, counts, begins = self._align(batch, points, places, stops, *tokens.result())
+        ids, counts = tokens.result()
+        begins = self._begins(batch, np.append(places, points.size - 1), stops, ids, counts)
         words = starts[begins]
         words[1:] &= begins[1:] != begins[:-1]
         return self._split(batch, ids, np.cumsum(counts), begins, words)
 
-    def _align(
-        self,
-        batch: _Batch,
-        points: np.ndarray,
-        places: np.ndarray,
-        stops: np.ndarray,
-        ids: np.ndarray,
-        counts: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(ids, counts, begins): begins [n] is the place of each token's first visible character.
+    def _begins(
+        self, batch: _Batch, places: np.ndarray, stops: np.ndarray, ids: np.ndarray, counts: np.ndarray
+    ) -> np.ndarray:
+        """[n] int64: the place of each token's first visible character.
 
-        places: of every visible character, in order.  Chunks whose lengths don't agree (a lost
-        character, a composition across characters) are encoded again with offsets.
+        places: of every visible character, in order, and one more.  Chunks whose lengths don't agree (a
+        lost character, a composition across characters) are asked for their offsets.
         """
-        tokenizer = self.tokenizer
-        lengths, flags = tokenizer.piece_lengths[ids], tokenizer.piece_flags[ids]
+        lengths, flags = self.tokenizer.piece_lengths[ids], self.tokenizer.piece_flags[ids]
         ends = np.cumsum(lengths, dtype=np.int64)
         token_stops = np.cumsum(counts)
         total = np.concatenate([[0], ends])[token_stops]
-        expected = np.searchsorted(places, stops)
-        unknown = np.concatenate([[0], np.cumsum(flags & UNKNOWN != 0)])[token_stops]
+        expected = np.searchsorted(places[:-1], stops)
         bad = np.diff(total, prepend=0) != np.diff(expected, prepend=0)
-        bad |= np.diff(unknown, prepend=0) > 0
-        # Visible characters before a token; lengths of bad chunks before it don't count.
+        bad |= np.asarray(_counts(flags & UNKNOWN != 0, token_stops - counts, token_stops)) > 0
+        # Bad chunks before a token don't count: its chunk's own place, then the lengths within the chunk.
         shift = np.concatenate([[0], (expected - total)[:-1]])
         order = ends - lengths - (flags & INSIDE != 0) + np.repeat(shift, counts)
-        begins = np.append(places, points.size - 1)[np.clip(order, 0, places.size)]
-        if not bad.any():
-            return ids, counts, begins
-        starts = np.concatenate([[0], stops[:-1] + 1])
-        all_ids, all_begins = np.split(ids, token_stops[:-1]), np.split(begins, token_stops[:-1])
-        for i in np.flatnonzero(bad).tolist():
-            all_ids[i], where = tokenizer.encode_offsets(batch.chunks[i], batch.continues[i])
-            order = np.searchsorted(places, np.maximum.accumulate(where) + starts[i])
-            all_begins[i] = np.append(places, points.size - 1)[order]
-        counts = np.fromiter(map(len, all_ids), np.int64, len(all_ids))
-        return np.concatenate(all_ids), counts, np.concatenate(all_begins)
+        begins = places[np.clip(order, 0, places.size - 1)]
+        where = np.flatnonzero(bad).tolist()
+        chunks, continues = [batch.chunks[i] for i in where], [batch.continues[i] for i in where]
+        for i, offsets in zip(where, self.tokenizer.encode_offsets(chunks, continues)):
+            offsets = np.maximum.accumulate(offsets) + (stops[i] - len(batch.chunks[i]))
+            begins[token_stops[i] - counts[i] : token_stops[i]] = places[
+                np.searchsorted(places[:-1], offsets)
+            ]
+        # White space that ends a chunk begins no character in it.
+        return np.minimum(begins, np.repeat(stops, counts))
 
     def _split(
         self, batch: _Batch, ids: np.ndarray, token_stops: np.ndarray, begins: np.ndarray, words: np.ndarray

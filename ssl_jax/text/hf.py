@@ -13,7 +13,8 @@ import numpy as np
 
 from ssl_jax.text import store
 from ssl_jax.text.chars import CharTable, clean
-from ssl_jax.text.pieces import BARE, BYTE, INSIDE, UNKNOWN, Aligned
+from ssl_jax.text.pieces import BARE, BYTE, INSIDE, UNKNOWN, Aligned, concatenate
+from ssl_jax.text.word_cache import WHITE, WordCache
 from ssl_jax.text.wordpiece import FILE, KIND
 from ssl_jax.types import Specials, UserError
 
@@ -97,6 +98,7 @@ class HfTokenizer(Aligned):
     def __init__(self, files: dict[str, bytes], settings: dict[str, Any]):
         from tokenizers import Tokenizer
 
+        self._source = (files, settings)
         config = json.loads(files[FILE])
         self._shown = Tokenizer.from_str(files[FILE].decode())
         hidden = _hide_specials(config)
@@ -113,6 +115,27 @@ class HfTokenizer(Aligned):
         unused = {i for piece, i in vocab.items() if _UNUSED.fullmatch(piece)}
         self._undrawable = self._specials.ids() | added | unused
         self._measure_pieces(config, vocab)
+        self._words = self._word_cache(config)
+
+    def __reduce__(self) -> Any:
+        return type(self), self._source
+
+    def _word_cache(self, config: dict[str, Any]) -> WordCache | None:
+        """For the pre-tokenisers known to look at one word at a time: BERT's, and GPT-2's, whose words
+        hold the white space before them."""
+        normalizer, kind = (config[name] or {} for name in ("normalizer", "pre_tokenizer"))
+        added = any(not token["special"] for token in config.get("added_tokens") or [])
+        if added or config["model"].get("dropout"):
+            return None
+        if kind.get("type") == "BertPreTokenizer" and normalizer.get("type") in (None, "BertNormalizer"):
+            apart = self.encode("a b").tolist()
+            foreign = [c for c in WHITE if self.encode(f"a{c}b").tolist() != apart]
+            return WordCache(self._encode_batch, str.split, "".join(foreign))
+        if kind.get("type") == "ByteLevel" and kind.get("use_regex", True) and not normalizer:
+            cut = self._plain.pre_tokenizer.pre_tokenize_str
+            foreign = [c for c in WHITE if cut(f"!{c}!")[0][1] != (0, 1)]
+            return WordCache(self._encode_batch, re.compile(r"\s*\S+|\s+").findall, "".join(foreign))
+        return None
 
     def _measure_pieces(self, config: dict[str, Any], vocab: dict[str, int]) -> None:
         model = config["model"]
@@ -177,29 +200,30 @@ class HfTokenizer(Aligned):
         return np.asarray(self._plain.encode(clean(text), add_special_tokens=False).ids, np.int32)
 
     def encode_batch(self, texts: Sequence[str], num_threads: int = 1) -> list[np.ndarray]:
-        ids, counts = self.encode_flat([clean(text) for text in texts], [False] * len(texts), num_threads)
-        return np.split(ids, np.cumsum(counts)[:-1]) if len(texts) else []
+        os.environ.setdefault("RAYON_NUM_THREADS", str(num_threads))
+        return self._encode_batch([clean(text) for text in texts], num_threads)
 
     def encode_flat(
         self, texts: list[str], continues: Sequence[bool], num_threads: int
     ) -> tuple[np.ndarray, np.ndarray]:
         # The library's thread pool is made once, at its first use.
         os.environ.setdefault("RAYON_NUM_THREADS", str(num_threads))
-        if self._glued is self._plain or not any(continues):
-            found = self._plain.encode_batch_fast(texts, add_special_tokens=False)
-        else:
-            found = [self._encode_one(text, on) for text, on in zip(texts, continues)]
-        lists = [encoding.ids for encoding in found]
-        counts = np.fromiter(map(len, lists), np.int64, len(lists))
-        ids = np.fromiter(itertools.chain.from_iterable(lists), np.int32, int(counts.sum()))
-        return ids, counts
+        if self._glued is not self._plain and any(continues):
+            models = [self._glued if on else self._plain for on in continues]
+            found = [model.encode(text, add_special_tokens=False) for model, text in zip(models, texts)]
+            return concatenate([np.asarray(encoding.ids, np.int32) for encoding in found])
+        found = self._words.encode(texts, num_threads) if self._words is not None else None
+        return found if found is not None else concatenate(self._encode_batch(texts, num_threads))
 
-    def _encode_one(self, text: str, continues: bool) -> Any:
-        return (self._glued if continues else self._plain).encode(text, add_special_tokens=False)
+    def _encode_batch(self, texts: list[str], num_threads: int) -> list[np.ndarray]:
+        # Not encode_batch_fast: without offsets, byte-level models are slower (tokenizers 0.23).
+        found = self._plain.encode_batch(texts, add_special_tokens=False)
+        return [np.asarray(encoding.ids, np.int32) for encoding in found]
 
-    def encode_offsets(self, text: str, continues: bool) -> tuple[np.ndarray, np.ndarray]:
-        found = self._encode_one(text, continues)
-        return np.asarray(found.ids, np.int32), np.asarray([a for a, _ in found.offsets], np.int64)
+    def encode_offsets(self, texts: list[str], continues: Sequence[bool]) -> Iterator[np.ndarray]:
+        for text, on in zip(texts, continues):
+            found = (self._glued if on else self._plain).encode(text, add_special_tokens=False).offsets
+            yield np.fromiter((first for first, _ in found), np.int64, len(found))
 
     def encode_with_masks(self, text: str) -> np.ndarray:
         """As encode, but every typed `[MASK]` (or the tokenizer's own name for it) is the mask id.
@@ -219,10 +243,9 @@ class HfTokenizer(Aligned):
         """The ids of a text that a mask precedes: in WordPiece, letters that touch it go on its word."""
         ids: list[int] = []
         if self._tail_prefix and text and not text[0].isspace():
-            normal = (
-                self._plain.normalizer.normalize_str("a" + text) if self._plain.normalizer else "a" + text
-            )
-            tail = self._plain.pre_tokenizer.pre_tokenize_str(normal)[0][0][1:]
+            normalizer, attached = self._plain.normalizer, "a" + text
+            attached = normalizer.normalize_str(attached) if normalizer is not None else attached
+            tail = self._plain.pre_tokenizer.pre_tokenize_str(attached)[0][0][1:]
             ids, text = self._tail(tail), text[len(tail) :]
         return ids + self._glued.encode(text, add_special_tokens=False).ids
 

@@ -7,7 +7,7 @@ visible characters that begin in it, and where both sums agree the running sum o
 """
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -64,8 +64,8 @@ class Aligned(abc.ABC):
         """
 
     @abc.abstractmethod
-    def encode_offsets(self, text: str, continues: bool) -> tuple[np.ndarray, np.ndarray]:
-        """(ids [n] int32, the character each begins at [n] int64, white space before it counted in)."""
+    def encode_offsets(self, texts: list[str], continues: Sequence[bool]) -> Iterator[np.ndarray]:
+        """[n] int64 a text: the character each id begins at, white space before it counted in."""
 
     @abc.abstractmethod
     def encode_with_masks(self, text: str) -> np.ndarray: ...

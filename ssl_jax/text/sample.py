@@ -44,8 +44,8 @@ def sample(texts: Iterable[str], max_chars: int, progress: Progress | None = Non
             total += len(line)
             while total > max_chars and len(kept) > 1:
                 total -= len(heapq.heappop(kept)[2])
-        read += len(text)
-        if progress is not None:
+        before, read = read, read + len(text)
+        if progress is not None and before >> 20 != read >> 20:
             progress("sample", read, None, "characters")
     if not kept:
         raise UserError("no text to train a tokenizer on: every training document is empty")

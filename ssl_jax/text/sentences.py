@@ -31,10 +31,11 @@ _OTHERS = (
 _CLOSERS = r"""["'”’»›)\]}」』】〉》）］｝〕〗〙〞＂*_]"""
 _LOWER = "a-zß-öø-ÿα-ωа-яё"  # a sentence does not begin with these
 _SPACED = "\u0e01-\u0e4e\u0e81-\u0ece"  # Thai and Lao end a clause with a space alone
-# One leading set lets `re` skip from candidate to candidate; possessive quantifiers keep it linear.
+# One leading set lets `re` skip from candidate to candidate; possessive quantifiers, and looking at the
+# first of a run of enders alone, keep it linear.
 # Group 1: the white space that is no part of the sentence.
 _END = re.compile(
-    rf"[{_WESTERN}{_OTHERS}\n{_SPACED}](?:"
+    rf"[{_WESTERN}{_OTHERS}\n{_SPACED}](?<![{_WESTERN}{_OTHERS}][{_WESTERN}{_OTHERS}])(?:"
     rf"(?<=[{_WESTERN}])[{_WESTERN}{_OTHERS}]*+{_CLOSERS}*+(\s++)(?![{_LOWER}])"
     rf"|(?<=[{_OTHERS}])[{_OTHERS}{_WESTERN}]*+{_CLOSERS}*+"
     r"|(?<=\n)[^\S\n]*+\n"

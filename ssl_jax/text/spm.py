@@ -5,7 +5,7 @@ import dataclasses
 import enum
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import sentencepiece
 from ssl_jax.text import sample, store
 from ssl_jax.text.chars import CharTable, clean
 from ssl_jax.text.pieces import BARE, BYTE, INSIDE, UNKNOWN, Aligned, concatenate
+from ssl_jax.text.word_cache import WHITE, WordCache
 from ssl_jax.types import Progress, Specials, UserError
 
 KIND = "sentencepiece"
@@ -121,6 +122,7 @@ class SpmTokenizer(Aligned):
     produces them."""
 
     def __init__(self, files: dict[str, bytes], settings: dict[str, Any]):
+        self._source = (files, settings)
         model = files[FILE]
         make = sentencepiece.SentencePieceProcessor
         self._plain = make(model_proto=model)
@@ -149,6 +151,11 @@ class SpmTokenizer(Aligned):
         self.piece_flags = np.zeros(size, np.uint8)
         for i in range(size):
             self.piece_lengths[i], self.piece_flags[i] = self._measure(i)
+        exact = all(settings[name] for name in ("dummy_prefix", "collapse_spaces", "byte_fallback"))
+        self._words = self._word_cache() if exact and settings["model"] == SpmModel.BPE.value else None
+
+    def __reduce__(self) -> Any:
+        return type(self), self._source
 
     def _measure(self, i: int) -> tuple[int, int]:
         if self._plain.is_unknown(i):
@@ -161,6 +168,14 @@ class SpmTokenizer(Aligned):
             return (0, BYTE | INSIDE) if inside else (1, BYTE)
         length = len(piece.replace(SPACE, ""))
         return length, 0 if length else BARE
+
+    def _word_cache(self) -> WordCache | None:
+        """Where every piece holds the space mark at its front or nowhere, no merge reaches over one."""
+        if any(SPACE in piece[1:] for piece in self.pieces(range(self.vocab_size))):
+            return None
+        foreign = "".join(c for c in WHITE if self._plain.normalize(f"a{c}b") != f"{SPACE}a{SPACE}b")
+        encode = lambda words, threads: self._plain.encode(words, num_threads=threads, return_type="numpy")
+        return WordCache(encode, str.split, foreign)
 
     @property
     def vocab_size(self) -> int:
@@ -189,6 +204,11 @@ class SpmTokenizer(Aligned):
     def encode_flat(
         self, texts: list[str], continues: Sequence[bool], num_threads: int
     ) -> tuple[np.ndarray, np.ndarray]:
+        glued = any(on and not text[:1].isspace() for text, on in zip(texts, continues))
+        if self._words is not None and not glued:
+            found = self._words.encode(texts, num_threads)
+            if found is not None:
+                return found
         if any(continues):
             return self._encode_mixed(texts, continues, num_threads)
         return concatenate(self._plain.encode(texts, num_threads=num_threads, return_type="numpy"))
@@ -216,9 +236,10 @@ class SpmTokenizer(Aligned):
         follows_space = self._glued.normalize("a" + text[:32] + "a").startswith("a" + SPACE)
         return self._spaced if follows_space else self._glued
 
-    def encode_offsets(self, text: str, continues: bool) -> tuple[np.ndarray, np.ndarray]:
-        found = self._processor(text, continues).encode(text, return_type="offset_mapping")
-        return np.asarray(found["ids"], np.int32), np.asarray([a for a, _ in found["offsets"]], np.int64)
+    def encode_offsets(self, texts: list[str], continues: Sequence[bool]) -> Iterator[np.ndarray]:
+        for text, on in zip(texts, continues):
+            found = self._processor(text, on).encode(text, return_type="offset_mapping")["offsets"]
+            yield np.fromiter((first for first, _ in found), np.int64, len(found))
 
     def encode_with_masks(self, text: str) -> np.ndarray:
         """As encode, but every typed `[MASK]` is the mask id.
@@ -249,8 +270,10 @@ class SpmTokenizer(Aligned):
                 run.append(i)
                 continue
             if run:
-                decoder = self._plain if not parts else self._glued
-                parts.append(decoder.decode(run))
+                part = self._plain.decode(run)
+                # The library drops the space that begins a text; after a special it is part of it.
+                dropped = parts and self._plain.id_to_piece(run[0]).startswith(SPACE) and part[:1] != " "
+                parts.append(" " + part if dropped else part)
                 run = []
             if i >= 0:
                 parts.append(self._plain.id_to_piece(i))

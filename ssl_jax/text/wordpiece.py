@@ -2,7 +2,9 @@
 """WordPiece, trained or BERT's own, and any `tokenizer.json`: configs that need the `tokenizers` library."""
 
 import dataclasses
+import itertools
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,19 +43,10 @@ class WordPiece:
 
         Raises UserError where the vocabulary is larger or smaller than the sample allows.
         """
-        from tokenizers import trainers
-
         lines = sample.sample(texts, self.sample_chars, progress)
         if progress is not None:
             progress("train tokenizer", 0, None, "characters")
-        tokenizer = _bert({"[UNK]": 0}, self.lowercase, self.strip_accents)
-        trainer = trainers.WordPieceTrainer(
-            vocab_size=self.vocab_size,
-            special_tokens=list(SPECIALS),
-            limit_alphabet=self.alphabet,
-            show_progress=False,
-        )
-        tokenizer.train_from_iterator(lines, trainer)
+        tokenizer = self._train(lines)
         size = tokenizer.get_vocab_size()
         if size < self.vocab_size:
             raise UserError(
@@ -66,6 +59,33 @@ class WordPiece:
                 f"{size} is the smallest that works, or lower text.tokenizer.alphabet={self.alphabet}"
             )
         store.write_dir(out_dir, {FILE: tokenizer.to_str().encode()}, KIND, dataclasses.asdict(self))
+
+    def _train(self, lines: list[str]) -> Any:
+        """The library's trainer numbers pieces by a hash map's order, and ties depend on the numbers.
+
+        So it is told the alphabet, and in a second pass the alphabet's ##pieces, in their order.
+        """
+        from tokenizers import trainers
+
+        tokenizer = _bert({"[UNK]": 0}, self.lowercase, self.strip_accents)
+        counts = Counter(itertools.chain.from_iterable(map(tokenizer.normalizer.normalize_str, lines)))
+        ranked = sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))
+        alphabet = ranked[: self.alphabet]
+        first = list(SPECIALS)
+        for size in (1, self.vocab_size):
+            trainer = trainers.WordPieceTrainer(
+                vocab_size=size,
+                special_tokens=first,
+                initial_alphabet=alphabet,
+                limit_alphabet=len(alphabet),
+                show_progress=False,
+            )
+            tokenizer.train_from_iterator(lines, trainer)
+            vocab = tokenizer.get_vocab()
+            first += sorted(piece for piece in vocab if piece.startswith("##") and len(piece) == 3)
+        result = _bert(vocab, self.lowercase, self.strip_accents)
+        result.add_special_tokens(list(SPECIALS))
+        return result
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,7 +86,8 @@ def test_python_m_prints_the_version():
         (["pretrain", "x", "y"], "what is y for?"),
         (["pretrain"], "required: RECIPE"),
         (["pretrain", "x", "--from", "a", "--branch", "b@1"], "not allowed with"),
-        (["inspect", "x", "--batch", "-1"], "not a whole number"),
+        (["inspect", "x", "--batch", "-1"], "not a whole number, 0 or more"),
+        (["inspect", "x", "--step", "0"], "not a whole number, 1 or more"),
         (["--nothing"], "no option --nothing"),
     ],
 )
@@ -106,6 +107,8 @@ def test_a_typing_mistake_is_one_line_and_status_2(words, said, capsys):
         (["pretrain", "bert_tinny"], "no recipe bert_tinny; did you mean bert_tiny?"),
         (["pretrain", "bert_tiny", "--set", "optim.peaklr=1"], "did you mean optim.peak_lr?"),
         (["prepare", "{recipe}"], "mine.py:4: ZeroDivisionError"),
+        (["pretrain", "bert_tiny", "--num-processes", "2"], "all three of --coordinator"),
+        (["fill-mask", "{folder}", "x"], "no workdir"),
         (["inspect", "bert_tiny", "--step", "3"], "--step wants a workdir"),
         (["inspect", "{folder}", "--set", "seed=1"], "--set changes a recipe"),
     ],

@@ -35,7 +35,9 @@ def test_histogram_packing_is_best_fit_decreasing(sizes, capacity):
     rows = [
         [size for size, many in recipe for _ in range(many)] for recipe, times in packed for _ in range(times)
     ]
-    assert sorted(map(sorted, rows)) == sorted(map(sorted, best_fit_decreasing(sizes, capacity)))
+    # Which of two equally full rows takes an item is nobody's business; how full they all become is fixed.
+    assert sorted(map(sum, rows)) == sorted(map(sum, best_fit_decreasing(sizes, capacity)))
+    assert sorted(s for row in rows for s in row) == sorted(sizes)
 
 
 @given(documents, st.integers(3, 40), st.integers(0, 2), st.integers(0, 5), st.booleans())

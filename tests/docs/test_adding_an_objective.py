@@ -2,7 +2,12 @@
 """docs/adding-an-objective.md: its code runs as it stands, as new files only."""
 
 import importlib.util
+import json
+import math
+import os
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -67,8 +72,28 @@ def test_its_own_test_passes(modules):
 def test_the_recipe_builds(modules):
     from ssl_jax.config import load_recipe
 
-    experiment = load_recipe(str(modules[RECIPE]))
+    experiment = load_recipe(str(modules[RECIPE]))[0]
     assert type(experiment.objective).__name__ == "Cbow"
+
+
+@pytest.mark.slow
+def test_the_command_trains_with_it(tmp_path):
+    """In a copy of the tree with the three files added and none changed."""
+    for folder in ("ssl_jax", "configs"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for title, code in FILES.items():
+        (tmp_path / title).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / title).write_text(code, encoding="utf-8")
+    sizes = ("model.dim=32", "objective.centres=16", "text.tokenizer.vocab_size=1000", "loop.num_steps=150")
+    command = [sys.executable, "-m", "ssl_jax", "pretrain", RECIPE, "--workdir", "run"]
+    command += [word for size in sizes for word in ("--set", size)]
+    environment = os.environ | {"SSL_JAX_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    heldout = [line["heldout/cbow"] for line in lines if "heldout/cbow" in line]
+    assert heldout[0] == pytest.approx(math.log(1000), abs=0.01)
+    assert heldout[-1] < heldout[0] - 0.1
 
 
 def test_lines_fit_the_projects_style():

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tiny models of every family, for the tests of nn, models and parallel."""
 
+import dataclasses
+import functools
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -12,12 +15,20 @@ from ssl_jax.types import Meta
 
 VOCAB = 100  # padded to 128 inside
 
+# Half the time to compile; the tests run each program once.
+jit = functools.partial(
+    jax.jit,
+    compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
+)
+
 TINY = {
-    "bert": models.BertConfig(num_layers=3, dim=32, num_heads=4, mlp_dim=48, max_positions=32, norm_eps=1e-6),
-    "gpt": models.GptConfig(num_layers=3, dim=32, num_heads=4, mlp_dim=48, max_positions=32),
-    "modern": models.ModernConfig(num_layers=4, dim=32, num_heads=4, mlp_dim=24, local_window=6),
+    "bert": models.BertConfig(num_layers=2, dim=32, num_heads=4, mlp_dim=48, max_positions=32, norm_eps=1e-6),
+    "gpt": models.GptConfig(num_layers=2, dim=32, num_heads=4, mlp_dim=48, max_positions=32),
+    "modern": models.ModernConfig(
+        num_layers=3, dim=32, num_heads=4, mlp_dim=24, local_window=6, global_every=2
+    ),
     "qwen": models.ModernConfig(
-        num_layers=3,
+        num_layers=2,
         dim=32,
         num_heads=4,
         num_kv_heads=2,
@@ -41,8 +52,6 @@ def meta(vocab_size: int = VOCAB, vocab_shards: int = 1) -> Meta:
 
 def builder(cfg: models.TextConfig, *, without_dropout: bool = True):
     """rngs -> Model with the heads of BERT's pretraining and of a language model."""
-    import dataclasses
-
     if without_dropout:
         cfg = dataclasses.replace(cfg, dropout=0.0, attention_dropout=0.0)
     cfg = cfg if cfg.meta else cfg.bind(meta())
@@ -60,19 +69,25 @@ def builder(cfg: models.TextConfig, *, without_dropout: bool = True):
     return build
 
 
+@functools.cache
 def made(cfg: models.TextConfig, **options):
-    """(graphdef, params) on one device."""
-    return nn.split(builder(cfg, **options)(nnx.Rngs(0)))
+    """(graphdef, params) on one device, drawn by numpy: nothing is compiled.
 
+    Every parameter is away from the special values of an initialisation, but for the vocabulary's padding.
+    """
+    static = {}
 
-def shaken(params, seed: int = 1):
-    """Parameters away from the special values of an initialisation, but for padding of the vocabulary."""
-    rng = np.random.default_rng(seed)
+    def abstract():
+        static["graphdef"], params = nn.split(builder(cfg, **options)(nnx.Rngs(0)))
+        return params
 
-    def one(path, p):
-        noise = rng.normal(size=p.shape).astype(np.float32) * 0.1
+    rng = np.random.default_rng(0)
+
+    def drawn(path, leaf):
+        x = rng.normal(path[-1].key == "scale", 0.1, leaf.shape).astype(np.float32)
         if path[-1].key == "tokens":
-            noise[VOCAB:] = 0
-        return p + noise
+            x[VOCAB:] = 0
+        return jnp.asarray(x)
 
-    return jax.tree_util.tree_map_with_path(one, params)
+    params = jax.tree_util.tree_map_with_path(drawn, jax.eval_shape(abstract))
+    return static["graphdef"], params

@@ -22,6 +22,11 @@ from flax import nnx
 from ssl_jax import nn
 from ssl_jax.types import Mean, Meta, ModelConfig, Objective, Row
 
+QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+}  # compiles are most of the time
+
 
 @dataclass(frozen=True)
 class Case:
@@ -45,15 +50,22 @@ class Case:
         examples = [self.example(row) for row in self.rows]
         return {name: np.stack([e[name] for e in examples]) for name in self.bound.spec()}
 
-    @functools.cached_property
-    def model(self) -> nn.Model:
-        rngs = nnx.Rngs(0)
+    def build(self, rngs: nnx.Rngs) -> nn.Model:
         trunk = self.config.bind(self.meta).build(rngs)
         return nn.Model(trunk, self.bound.heads(trunk, rngs))
 
     @functools.cached_property
     def born(self) -> tuple[Any, nn.Params]:
-        return nn.split(self.model)
+        """(graphdef, params)"""
+        graphdef = []
+
+        def params(key):
+            static, params = nn.split(self.build(nnx.Rngs(key)))
+            graphdef.append(static)
+            return params
+
+        born = jax.jit(params, compiler_options=QUICK)(jax.random.key(0))
+        return graphdef[0], born
 
     def example(self, row: Row) -> dict[str, np.ndarray]:
         return self.bound.example(row, np.random.Generator(np.random.Philox(key=[7, row.id])))
@@ -64,27 +76,35 @@ class Case:
 
     @functools.cached_property
     def forward(self) -> Any:
-        """(params, batch, key) -> (terms, outputs of predict), compiled."""
+        """(params, batch) -> (terms, outputs of predict), compiled."""
 
-        def forward(params, batch, key=None):
-            outputs = self.bound.predict(nn.merge(self.born[0], params), batch)
-            return self.terms(params, batch, key), outputs
+        def forward(params, batch):
+            return self.terms(params, batch), self.bound.predict(nn.merge(self.born[0], params), batch)
 
-        return jax.jit(forward)
+        return jax.jit(forward, compiler_options=QUICK)
 
     @functools.cached_property
     def step(self) -> Any:
-        """(params, batch, weights) -> (loss, gradient), as the training step computes them: compiled."""
+        """(params, batch, valid, weights) -> (loss, gradient), as the training step has them, compiled."""
 
-        def loss(params, batch, weights):
+        def loss(params, batch, valid, weights):
             terms = self.terms(params, batch).items()
-            return sum(m.coef * ratio(jnp.sum(m.total), weights[name]) for name, m in terms if m.coef)
+            return sum(m.coef * ratio(total(m.total, valid), weights[name]) for name, m in terms if m.coef)
 
-        return jax.jit(jax.value_and_grad(loss))
+        return jax.jit(jax.value_and_grad(loss), compiler_options=QUICK)
 
     def weights(self, batch: Any) -> dict[str, Any]:
         terms, _ = self.forward(self.born[1], batch)
         return {name: jnp.sum(mean.weight) for name, mean in terms.items()}
+
+    @property
+    def all_rows(self) -> np.ndarray:
+        return np.ones(len(self.rows), bool)
+
+
+def total(values: Any, valid: Any) -> Any:
+    """Sum over the valid rows; whatever other rows hold becomes 0."""
+    return jnp.sum(jnp.where(valid.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0))
 
 
 def ratio(total: Any, weight: Any) -> Any:
@@ -92,9 +112,8 @@ def ratio(total: Any, weight: Any) -> Any:
 
 
 def reduced(terms: Mapping[str, Mean], valid: np.ndarray) -> dict[str, float]:
-    """Term -> total / weight over the valid rows, as the step does it: other rows become 0, whatever they are."""
-    rows = lambda x: jnp.where(valid.reshape(-1, *[1] * (x.ndim - 1)), x, 0.0).sum()
-    return {name: float(ratio(rows(mean.total), rows(mean.weight))) for name, mean in terms.items()}
+    """Term -> total / weight over the valid rows."""
+    return {n: float(ratio(total(m.total, valid), total(m.weight, valid))) for n, m in terms.items()}
 
 
 def check_spec_is_what_example_returns(case: Case):
@@ -125,7 +144,10 @@ def check_terms_have_a_row_axis_and_a_weight_each(case: Case):
 def check_a_row_of_zeros_is_legal(case: Case):
     """An evaluation's last batch is padded with such rows; a gradient through them must be finite too."""
     zeros = {name: np.zeros_like(x) for name, x in case.batch.items()}
-    results = case.forward(case.born[1], zeros), case.step(case.born[1], zeros, case.weights(zeros))
+    results = (
+        case.forward(case.born[1], zeros),
+        case.step(case.born[1], zeros, case.all_rows, case.weights(zeros)),
+    )
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(results))
 
 
@@ -150,9 +172,11 @@ def check_nothing_is_drawn_without_a_key(case: Case):
     assert not [word for word in ("random_bits", "random_seed", "threefry", "rng_bit") if word in jaxpr]
 
 
-def check_a_key_is_legal(case: Case):
-    terms, _ = case.forward(case.born[1], case.batch, jax.random.key(1))
-    assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(terms))
+def check_a_key_changes_no_shape(case: Case):
+    shapes = [jax.eval_shape(case.terms, case.born[1], case.batch, key) for key in (None, jax.random.key(1))]
+    assert jax.tree.map(lambda s: (s.shape, s.dtype), shapes[0]) == jax.tree.map(
+        lambda s: (s.shape, s.dtype), shapes[1]
+    )
 
 
 def check_invalid_rows_change_nothing(case: Case):
@@ -182,22 +206,34 @@ def check_rows_do_not_see_each_other(case: Case):
 
 def check_heads_hold_none_of_the_trunks_parameters(case: Case):
     variables = lambda module: {id(v) for _, v in nnx.iter_graph(module) if isinstance(v, nnx.Variable)}
-    for name in case.model.heads:
-        assert not variables(case.model.heads[name]) & variables(case.model.trunk), name
+
+    def shared(key):
+        model = case.build(nnx.Rngs(key))
+        names.extend(name for name in model.heads if variables(model.heads[name]) & variables(model.trunk))
+
+    names: list[str] = []
+    jax.eval_shape(shared, jax.random.key(0))  # nothing is drawn
+    assert not names
 
 
 def check_every_head_learns(case: Case):
-    _, gradient = case.step(case.born[1], case.batch, case.weights(case.batch))
+    _, gradient = case.step(case.born[1], case.batch, case.all_rows, case.weights(case.batch))
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient.get("heads", {})):
         assert float(jnp.abs(leaf).max()) > 0, jax.tree_util.keystr(path)
 
 
 def check_accumulated_equals_the_large_batch(case: Case):
-    """First each term's weight over all rows, then the sum over micro-batches: loss and gradient."""
+    """First each term's weight over all rows, then the sum over micro-batches: loss and gradient.
+
+    A micro-batch is the batch with only its own rows valid, which is the same sum without another compile.
+    """
     _, params = case.born
     weights = case.weights(case.batch)
-    whole, gradient = case.step(params, case.batch, weights)
-    parts = [case.step(params, {name: x[i::2] for name, x in case.batch.items()}, weights) for i in range(2)]
+    whole, gradient = case.step(params, case.batch, case.all_rows, weights)
+    micro = [np.arange(len(case.rows)) % 4 == i for i in range(4)]
+    parts = [case.step(params, case.batch, valid, weights) for valid in micro]
+    counts = [case.batch["weights"][valid].sum() for valid in micro if "weights" in case.batch]
+    assert not counts or len(set(counts)) > 1, "give the case rows of unequal weight"
     np.testing.assert_allclose(sum(loss for loss, _ in parts), whole, rtol=1e-5)
     summed = jax.tree.map(lambda *leaves: sum(leaves), *(g for _, g in parts))
     for a, b in zip(jax.tree.leaves(summed), jax.tree.leaves(gradient), strict=True):
@@ -207,7 +243,7 @@ def check_accumulated_equals_the_large_batch(case: Case):
 def check_loss_at_birth_is_a_guess(case: Case):
     terms, _ = case.forward(case.born[1], case.batch)
     assert {name for name, mean in terms.items() if mean.coef} == set(case.at_birth)
-    means = reduced(terms, np.ones(len(case.rows), bool))
+    means = reduced(terms, case.all_rows)
     for name, expected in case.at_birth.items():
         assert math.isclose(means[name], expected, rel_tol=0.2), (name, means[name], expected)
 

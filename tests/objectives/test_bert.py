@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 
 from ssl_jax import nn
-from ssl_jax.data import Pairs
-from ssl_jax.models import BertConfig
+from ssl_jax.data.plan_pairs import Pairs
 from ssl_jax.objectives import BertPretraining, Masking, MaskUnit, masked_logits
-from ssl_jax.types import Part, Row, Specials, UserError
-from tests.objectives.conformance import Case
-from tests.objectives.fakes import BOS, CLS, MASK, PAD, SEP, meta, pair_rows
-
-VOCAB = 60
+from ssl_jax.types import Meta, Part, Row, Specials, UserError
+from tests.objectives.cases import BERT, VOCAB
+from tests.objectives.fakes import BOS, CLS, MASK, PAD, SEP, FakeTokenizer, meta
 
 
 def log_softmax(logits):
@@ -39,13 +36,7 @@ def test_a_row_is_laid_out_as_in_the_paper():
 
 def test_loss_against_plain_numpy():
     """Means over all masked positions and all rows, from the logits, in float64 over the true vocabulary."""
-    case = Case(
-        BertPretraining(plan=Pairs(length=32)),
-        pair_rows(32, 8),
-        meta(VOCAB),
-        BertConfig(num_layers=1, dim=16, num_heads=2, max_positions=32),
-        {},
-    )
+    case = BERT
     _, params = case.born
     params = jax.tree.map(lambda x: x * 8, params)  # far from a guess, and the padded entries not zero
     batch = case.batch
@@ -129,6 +120,21 @@ def test_show_inserts_no_spaces_into_chinese():
     assert shown[0].count(" ") - shown[0].count("⟦") == 3, shown[0]  # "A: [CLS] 床...光 [SEP]"
     text = shown[0].replace("⟦mask: ", "").replace("⟧", "")
     assert text == "A: [CLS] 床前明月光 [SEP]"
+
+
+def test_show_drops_the_spaces_a_wordpiece_decoder_puts_between_ideographs():
+    class Decoder(FakeTokenizer):
+        def decode(self, ids):
+            return " ".join(self._pieces[i] for i in ids).replace(" ##", "")
+
+    words = ("春", "眠", "不", "觉", "，", "dog", "##s", "bark", "晓")
+    wordpiece = Meta(tokenizer=Decoder(words=words))
+    bound = BertPretraining(plan=Pairs(length=32), masking=Masking(mask=1.0, random=0.0)).bind(wordpiece)
+    ids = np.array([wordpiece.tokenizer.id(w) for w in words], np.int32)
+    parts = (Part(0, 0, ids, np.ones(9, bool)), Part(0, 9, ids[:5], np.ones(5, bool)))
+    shown = bound.show(bound.example(Row(0, parts, label=0), np.random.default_rng(2))).splitlines()
+    text = [line.replace("⟦mask: ", "").replace("⟧", "") for line in shown[:2]]
+    assert text == ["A: [CLS] 春眠不觉， dogs bark 晓 [SEP]", "B: 春眠不觉， [SEP]"]
 
 
 @pytest.mark.parametrize("missing", ["mask", "cls", "sep"])

@@ -6,14 +6,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ssl_jax.data import Chunks, Packed
-from ssl_jax.models import BertConfig, GptConfig
+from ssl_jax.data.plan_chunks import Chunks
+from ssl_jax.data.plan_packed import Packed
 from ssl_jax.objectives import MaskedLm, Masking, NextToken
 from ssl_jax.types import Part, Row, UserError
-from tests.objectives.conformance import Case
-from tests.objectives.fakes import BOS, CLS, PAD, SEP, chunk_rows, meta, packed_rows
-
-SMALL = dict(num_layers=2, dim=16, num_heads=2, max_positions=32)
+from tests.objectives.cases import MASKED_LM, NEXT_TOKEN
+from tests.objectives.fakes import BOS, CLS, PAD, SEP, meta
 
 
 def tokens(*ids: int) -> np.ndarray:
@@ -53,22 +51,9 @@ def test_the_last_chunk_ends_at_the_closing_bos():
     assert example["weights"].tolist() == [1] * 3 + [0] * 5
 
 
-CASES = {
-    "masked_lm": Case(
-        MaskedLm(plan=Packed(length=32), masking=Masking(rate=0.5)),
-        packed_rows(32, 8),
-        meta(),
-        BertConfig(**SMALL),
-        {},
-    ),
-    "next_token": Case(NextToken(plan=Chunks(length=32)), chunk_rows(32, 8), meta(), GptConfig(**SMALL), {}),
-}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_a_documents_loss_ignores_its_neighbours(name):
+@pytest.mark.parametrize("case", [MASKED_LM, NEXT_TOKEN], ids=["masked_lm", "next_token"])
+def test_a_documents_loss_ignores_its_neighbours(case):
     """Other tokens in the first document change no term of any other document."""
-    case = CASES[name]
     batch = case.batch
     first = batch["segments"] == 1
     rng = np.random.default_rng(0)

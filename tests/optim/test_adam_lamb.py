@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from ssl_jax import optim
-from tests.optim.trees import STACKED, UNSTACKED, axes_tree, random_tree, trajectory
+from tests.optim.trees import LITTLE_STACKED, LITTLE_UNSTACKED, axes_tree, random_tree, trajectory
 
 STEPS = 6
 
@@ -36,7 +36,7 @@ def close(ours, theirs, rtol=2e-6):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.abs(b).max())
 
 
-def data(names=UNSTACKED):
+def data(names=LITTLE_UNSTACKED):
     return random_tree(names, 0), [random_tree(names, s, 0.3) for s in range(1, STEPS + 1)]
 
 
@@ -49,7 +49,7 @@ def test_against_numpy(rule, correct):
     cfg = optim.Optim(
         algorithm=make(**hyper, bias_correction=correct), peak_lr=0.01, weight_decay=0.1, clip_norm=None
     )
-    axes = axes_tree(UNSTACKED)
+    axes = axes_tree(LITTLE_UNSTACKED)
     seen, _ = trajectory(optim.build(cfg, axes), params, gradients, lr=0.01)
     mask = optim.decay_mask(cfg, axes)
     close(
@@ -59,9 +59,9 @@ def test_against_numpy(rule, correct):
 
 
 def test_adamw_is_optax_adamw():
-    params, gradients = data(STACKED)
+    params, gradients = data(LITTLE_STACKED)
     cfg = optim.Optim(algorithm=optim.AdamW(), peak_lr=0.01, weight_decay=0.1, clip_norm=0.5)
-    axes = axes_tree(STACKED)
+    axes = axes_tree(LITTLE_STACKED)
     theirs = optax.chain(
         optax.clip_by_global_norm(0.5),
         optax.adamw(1.0, weight_decay=0.1, mask=optim.decay_mask(cfg, axes)),
@@ -81,8 +81,8 @@ def test_lamb_of_a_zero_parameter_takes_adams_step():
 
 
 def test_clipping_is_global_and_leaves_small_gradients_alone():
-    axes = axes_tree(STACKED)
-    params, (grads, *_) = data(STACKED)
+    axes = axes_tree(LITTLE_STACKED)
+    params, (grads, *_) = data(LITTLE_STACKED)
     sgd = optim.Optax(name="sgd")
     norm = float(optax.tree.norm(grads))
     for limit, expected in ((None, 1.0), (2 * norm, 1.0), (norm / 4, 0.25)):
@@ -96,8 +96,8 @@ def test_clipping_is_global_and_leaves_small_gradients_alone():
 
 
 def test_decay_alone_shrinks_exactly_the_masked():
-    axes = axes_tree(STACKED)
-    params, _ = data(STACKED)
+    axes = axes_tree(LITTLE_STACKED)
+    params, _ = data(LITTLE_STACKED)
     cfg = optim.Optim(peak_lr=1.0, weight_decay=0.1)
     tx = optim.build(cfg, axes)
     updates, _ = tx.update(jax.tree.map(np.zeros_like, params), tx.init(params), params)

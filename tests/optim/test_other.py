@@ -9,7 +9,7 @@ import pytest
 from ssl_jax import optim
 from ssl_jax.optim.other import REFUSED, SUPPORTED
 from ssl_jax.types import UserError
-from tests.optim.trees import LITTLE_UNSTACKED, axes_tree, random_tree, trajectory
+from tests.optim.trees import LITTLE_UNSTACKED, axes_tree, fast_and_slow, random_tree, trajectory
 
 
 def from_optax(name, **kwargs):
@@ -23,7 +23,7 @@ def build(name, *args, decay=0.0):
     return optim.build(cfg, axes_tree(LITTLE_UNSTACKED))
 
 
-@pytest.mark.parametrize("name", [n for n in SUPPORTED if n != "lars"])  # biases have no trust ratio here
+@pytest.mark.parametrize("name", fast_and_slow(set(SUPPORTED) - {"lars"}))  # no trust ratio for biases here
 def test_equals_optax_and_is_linear_in_the_rate(name):
     params = random_tree(LITTLE_UNSTACKED, 0)
     gradients = [random_tree(LITTLE_UNSTACKED, s, 0.3) for s in range(1, 4)]

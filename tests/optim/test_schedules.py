@@ -64,7 +64,7 @@ def test_a_step_alone_gives_the_same_rate_as_in_an_array():
     lr = optim.schedule(optim.Optim(peak_lr=1e-3, schedule=optim.Cosine(warmup=W)), N)
     every = rates(optim.Cosine(warmup=W), peak=1e-3)
     for s in (0, 1, W - 1, W, 777, N - 1):
-        assert jax.jit(lr)(jnp.int32(s)) == every[s] and lr(s) == every[s]
+        np.testing.assert_allclose((jax.jit(lr)(jnp.int32(s)), lr(s)), every[s], rtol=1e-6)
 
 
 def test_warmup_longer_than_the_run_is_legal_and_finite():
@@ -87,9 +87,8 @@ SCHEDULES = st.one_of(
 def test_extends_freely_says_what_the_rates_say(schedule, num_steps, more):
     """The steps before fixed_until have the rates of a longer run, and the first one after has not."""
     fixed = schedule.fixed_until(num_steps)
-    lr = lambda n: np.asarray(
-        optim.schedule(optim.Optim(peak_lr=1.0, schedule=schedule), n)(jnp.arange(num_steps))
-    )
+    at = jnp.arange(120)  # one shape for all examples
+    lr = lambda n: np.asarray(optim.schedule(optim.Optim(peak_lr=1.0, schedule=schedule), n)(at)[:num_steps])
     short, long = lr(num_steps), lr(num_steps + more)
     np.testing.assert_array_equal(short[:fixed], long[:fixed])
     assert optim.extends_freely(schedule, num_steps, fixed)

@@ -14,13 +14,14 @@ from tests.optim.trees import (
     LITTLE_STACKED,
     LITTLE_UNSTACKED,
     axes_tree,
+    fast_and_slow,
     random_tree,
     trajectory,
     unstack,
 )
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", fast_and_slow(ALL))
 def test_stacked_equals_unstacked(name):
     cfg = optim.Optim(algorithm=ALL[name], peak_lr=0.01, weight_decay=0.1, clip_norm=50.0)
     params = random_tree(LITTLE_STACKED, 0)
@@ -31,7 +32,7 @@ def test_stacked_equals_unstacked(name):
     )
     # Newton-Schulz multiplies what is nearly singular, and rounding with it.
     tolerance = 1e-4 if name == "muon" else 1e-5
+    assert all(np.any(u) for u in jax.tree.leaves(apart[-1][1]))
     for (_, a), (_, b) in zip(stacked, apart, strict=True):
         for x, y in zip(jax.tree.leaves(unstack(a)), jax.tree.leaves(b), strict=True):
-            assert np.abs(y).max() > 0
             np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance * np.abs(y).max())

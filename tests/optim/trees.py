@@ -4,6 +4,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from ssl_jax import optim
 from ssl_jax.optim.other import SUPPORTED
@@ -55,6 +56,16 @@ ALL = {
 }
 
 
+# Elementwise optimizers of optax have no statistics that stacking could mix.
+WITH_STATISTICS = ("adafactor", "lars", "novograd", "sm3", "lion")
+
+
+def fast_and_slow(names):
+    """Parameters of a test: all names, most of optax's elementwise optimizers marked slow."""
+    slow = set(SUPPORTED) - set(WITH_STATISTICS)
+    return [pytest.param(n, marks=pytest.mark.slow if n in slow else ()) for n in sorted(names)]
+
+
 def is_names(x):
     return isinstance(x, tuple)
 
@@ -71,11 +82,8 @@ def tree_names(blocks):
 STACKED = tree_names(jax.tree.map(lambda n: ("layers", *n), BLOCK, is_leaf=is_names))
 UNSTACKED = tree_names({f"layer{i}": BLOCK for i in range(LAYERS)})
 
-# The same in little, for tests that compile an optimizer each.
-LITTLE = {
-    "query": {"kernel": ("embed", "heads", "head_dim"), "bias": ("heads", "head_dim")},
-    "up": {"kernel": ("embed", "mlp")},
-}
+# The same in little, for tests that run every optimizer.
+LITTLE = {"query": {"kernel": ("embed", "heads", "head_dim"), "bias": ("heads", "head_dim")}}
 LITTLE_STACKED = {
     "trunk": {
         "blocks": jax.tree.map(lambda n: ("layers", *n), LITTLE, is_leaf=is_names),
@@ -113,15 +121,18 @@ def unstack(tree):
     return {**tree, "trunk": {**tree["trunk"], "blocks": blocks}}
 
 
-def trajectory(tx, params, gradients, lr=0.01):
-    """Parameters after each step of new = params - lr * u, and the last state."""
+def trajectory(tx, params, gradients, lr=0.01, jit=False):
+    """(parameters, updates) after each step of new = params - lr * u, and the last state.
 
-    @jax.jit
+    Not jitted by default: small operations of few shapes are compiled once for all optimizers.
+    """
+
     def step(params, state, grads):
         updates, state = tx.update(grads, state, params)
         return jax.tree.map(lambda p, u: p - lr * u, params, updates), state, updates
 
-    state = jax.jit(tx.init)(params)
+    step = jax.jit(step) if jit else step
+    state = tx.init(params)
     seen = []
     for grads in gradients:
         params, state, updates = step(params, state, grads)

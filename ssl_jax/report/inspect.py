@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exactly what the model sees and must predict: a batch of a recipe or of a run's step, or a typed text."""
+
+from pathlib import Path
+from typing import Any
+
+from ssl_jax import assemble, data, text
+from ssl_jax.data.pipeline import Examples
+from ssl_jax.experiment import Experiment
+from ssl_jax.loop.trackers import read_lines
+from ssl_jax.types import Meta, UserError
+from ssl_jax.workdir import Workdir
+
+SHOWN = 4  # rows of a batch
+
+
+def inspect(
+    target: Experiment | Path, *, batch: int | None, step: int | None, typed: str | None, console: Any
+) -> None:
+    """target: a recipe's experiment, or a workdir.  One of batch (from 0), step (from 1) and typed, or batch 0."""
+    place = None if isinstance(target, Experiment) else Workdir(target)
+    experiment = target if place is None else place.experiment()
+    if typed is not None:
+        tokenizer_dir = place.tokenizer if place else data.train_tokenizer(experiment.data, experiment.text, console.progress)
+        console.print(show_text(experiment, text.load(tokenizer_dir), typed))
+        return
+    corpus = data.prepare(experiment.data, experiment.text, console.progress)
+    bound = bind(experiment, corpus.tokenizer)
+    plan = bound.objective.plan.open(corpus.train, experiment.seed)
+    size = experiment.loop.batch_size
+    first = batch * size if batch is not None else ((step or 1) - 1) * size
+    logged = None
+    if place is not None and step is not None:
+        logged = next((line for line in read_lines(place.metrics) if line["step"] == step and "rows" in line), None)
+        first, size = (logged["rows"][0], logged["rows"][1] - logged["rows"][0]) if logged else (first, size)
+        if plan.fingerprint != place.resolved().get("plan"):
+            raise UserError(f"the corpus is not the one that {place.path} was trained on; its batches can't be rebuilt")
+    examples = Examples(plan, bound.objective, experiment.seed)(range(first, first + size))
+    console.print(plan.report())
+    for i in range(min(SHOWN, size)):
+        row = {name: examples[name][i] for name in bound.objective.spec()}
+        console.print(f"\nrow {first + i}\n{bound.objective.show(row)}")
+    sum_of_hashes = int(examples["row_hash"].sum(dtype="uint32"))
+    console.print(f"\nrows {first} to {first + size - 1}, {min(SHOWN, size)} shown; hash {sum_of_hashes}")
+    if logged is not None:
+        same = logged["hash"] == sum_of_hashes
+        console.print("the hash is the one in metrics.jsonl" if same else "")
+        if not same:
+            raise UserError(f"metrics.jsonl says hash {logged['hash']} for step {step}: this is not the batch that it saw")
+    elif step is not None:
+        console.print(f"step {step} was not logged, so its hash can't be compared")
+
+
+def bind(experiment: Experiment, tokenizer: Any) -> assemble.Bound:
+    return assemble.bind(experiment, tokenizer, 1)
+
+
+def show_text(experiment: Experiment, tokenizer: Any, typed: str) -> str:
+    """A typed text as a row of its own; where it has masks already, the ids that the model reads."""
+    if tokenizer.specials.mask is not None and tokenizer.specials.mask in tokenizer.encode_with_masks(typed):
+        ids = tokenizer.encode_with_masks(typed).tolist()
+        return f"pieces: {' '.join(tokenizer.pieces(ids))}\nids:    {' '.join(map(str, ids))}"
+    objective = experiment.objective.bind(Meta(tokenizer=tokenizer))
+    encoded = text.Encoder(tokenizer, experiment.text).encode_documents([typed])[0]
+    row = objective.plan.typed(encoded.tokens, encoded.word_starts, encoded.sentence_starts)
+    example = Examples({row.id: row}, objective, experiment.seed)([row.id])
+    return objective.show({name: example[name][0] for name in objective.spec()})

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One small case of each objective."""
+
+import math
+
+from ssl_jax.data.plan_chunks import Chunks
+from ssl_jax.data.plan_packed import Packed
+from ssl_jax.data.plan_pairs import Pairs
+from ssl_jax.models import BertConfig, GptConfig
+from ssl_jax.objectives import BertPretraining, MaskedLm, Masking, MaskUnit, NextToken
+from tests.objectives.conformance import Case
+from tests.objectives.fakes import chunk_rows, meta, packed_rows, pair_rows
+
+LENGTH, VOCAB, ROWS = 32, 60, 8
+SMALL = dict(num_layers=1, dim=16, num_heads=2, max_positions=LENGTH, dropout=0.1)
+GUESS = math.log(VOCAB)
+
+BERT = Case(
+    BertPretraining(plan=Pairs(length=LENGTH)),
+    pair_rows(LENGTH, ROWS),
+    meta(VOCAB),
+    BertConfig(**SMALL),
+    {"mlm": GUESS, "nsp": math.log(2)},
+)
+MASKED_LM = Case(
+    MaskedLm(plan=Packed(length=LENGTH), masking=Masking(rate=0.5, unit=MaskUnit.SPAN)),
+    packed_rows(LENGTH, ROWS),
+    meta(VOCAB),
+    BertConfig(**SMALL),
+    {"mlm": GUESS},
+)
+NEXT_TOKEN = Case(
+    NextToken(plan=Chunks(length=LENGTH)),
+    chunk_rows(LENGTH, ROWS),
+    meta(VOCAB),
+    GptConfig(**SMALL),
+    {"lm": GUESS},
+)
+CASES = {"bert": BERT, "masked_lm": MASKED_LM, "next_token": NEXT_TOKEN}
