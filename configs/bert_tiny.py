@@ -20,11 +20,21 @@ from ssl_jax.text import SentencePiece, Text
 
 def config() -> Experiment:
     return Experiment(
-        model=BertConfig(num_layers=4, dim=192, num_heads=3, max_positions=128, dropout=0.0, attention_dropout=0.0, scan=False),
+        model=BertConfig(
+            num_layers=4,
+            dim=192,
+            num_heads=3,
+            max_positions=128,
+            dropout=0.0,
+            attention_dropout=0.0,
+            scan=False,
+        ),
         objective=BertPretraining(plan=Pairs(length=128)),
         text=Text(tokenizer=SentencePiece(vocab_size=4096)),
         data=Data(source="python-docs", heldout=0.05),
-        optim=Optim(algorithm=AdamW(b2=0.98, eps=1e-6), peak_lr=2e-3, schedule=Linear(warmup=0.1), weight_decay=0.01),
+        optim=Optim(
+            algorithm=AdamW(b2=0.98, eps=1e-6), peak_lr=2e-3, schedule=Linear(warmup=0.1), weight_decay=0.01
+        ),
         loop=Loop(duration=Steps(800), batch_size=32, log_every=10),
         evals=Evals(every=400),
         checkpoint=Checkpoint(every=200),

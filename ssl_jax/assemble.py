@@ -166,9 +166,7 @@ def open_heldout(bound: Bound, corpus: Corpus, warn: Callable[[str], None]) -> O
         warn("no document is held out, so nothing will be evaluated (data.heldout sets the share)")
         return None
     try:
-        return bound.objective.plan.open(
-            corpus.heldout, bound.experiment.seed + HELDOUT_SEED, shuffle=False
-        )
+        return bound.objective.plan.open(corpus.heldout, bound.experiment.seed + HELDOUT_SEED, shuffle=False)
     except UserError as error:
         warn(f"the held-out side is too small to evaluate on: {error}")
         return None

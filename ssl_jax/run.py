@@ -18,8 +18,8 @@ from ssl_jax.loop.hooks import Evaluate, Judge, Log, Signals
 from ssl_jax.loop.loop import StepInfo, Stop, train
 from ssl_jax.loop.state import State, born
 from ssl_jax.loop.trackers import Copies, JsonLines, cut_after
-from ssl_jax.weights import adopt, branch_point
 from ssl_jax.types import UserError
+from ssl_jax.weights import adopt, branch_point
 from ssl_jax.workdir import Workdir, changed
 
 
@@ -96,7 +96,9 @@ def may_lengthen(place: Workdir, experiment: Experiment) -> bool:
     """Whether the steps taken so far had the rates that they would have in a longer run."""
     steps = saved_steps(place.checkpoints)
     before = place.resolved().get("num_steps")
-    return before is None or optim.extends_freely(experiment.optim.schedule, before, steps[-1] if steps else 0)
+    return before is None or optim.extends_freely(
+        experiment.optim.schedule, before, steps[-1] if steps else 0
+    )
 
 
 def check_identity(place: Workdir, setup: Setup, corpus: data.Corpus, first_process: bool) -> None:
@@ -134,8 +136,12 @@ def describe(setup: Setup) -> str:
     """What will run, in a few lines."""
     layout, experiment = setup.layout, setup.bound.experiment
     count = sum(x.size for x in jax.tree.leaves(setup.blueprint.shapes.params))
-    shape = " x ".join(f"{name} {size}" for name, size in layout.mesh.shape.items() if size > 1) or "one device"
-    rows = f"{layout.batch_size} rows" + (f" in {layout.accumulation} micro-batches" * (layout.accumulation > 1))
+    shape = (
+        " x ".join(f"{name} {size}" for name, size in layout.mesh.shape.items() if size > 1) or "one device"
+    )
+    rows = f"{layout.batch_size} rows" + (
+        f" in {layout.accumulation} micro-batches" * (layout.accumulation > 1)
+    )
     device = jax.devices()[0]
     lines = [
         f"{count / 1e6:.1f} M parameters on {jax.device_count()} {device.device_kind} ({shape})",

@@ -157,6 +157,9 @@ class Plan(Protocol):
     @property
     def length(self) -> int: ...  # T
     def open(self, store: Any, seed: int, shuffle: bool = True) -> OpenPlan: ...
+    def typed(
+        self, document: Any
+    ) -> Row: ...  # one encoded document, cut to a row: for looking, not training
 
 
 # --------------------------------------------------------------------------------------- parameters

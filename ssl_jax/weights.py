@@ -69,12 +69,18 @@ def adopt(init: str, state: State, setup: Setup, console: Any) -> State:
     source = find(init)
     theirs = text.load(source.place.tokenizer)
     if theirs.fingerprint != setup.bound.meta.tokenizer.fingerprint:
-        raise UserError(f"{source} has another tokenizer than this recipe's corpus: its weights would mean nothing here")
+        raise UserError(
+            f"{source} has another tokenizer than this recipe's corpus: its weights would mean nothing here"
+        )
     shapes = {f"params.{k}": v for k, v in flat_tree(setup.blueprint.shapes.params).items()}
     shardings = {f"params.{k}": v for k, v in flat_tree(setup.blueprint.shardings.params).items()}
     axes = {f"params.{k}": v for k, v in flat_tree(setup.blueprint.axes).items()}
     found = best_params(source, shardings, setup.layout.replicated)
-    found = {name: refit(leaf, shapes[name], axes[name], setup.bound.meta.vocab_size) for name, leaf in found.items() if name in shapes}
+    found = {
+        name: refit(leaf, shapes[name], axes[name], setup.bound.meta.vocab_size)
+        for name, leaf in found.items()
+        if name in shapes
+    }
     wrong = [
         f"{name.removeprefix('params.')} is {tuple(found[name].shape) if name in found else 'missing'}, here {tuple(shape.shape)}"
         for name, shape in shapes.items()
@@ -82,7 +88,10 @@ def adopt(init: str, state: State, setup: Setup, console: Any) -> State:
         and (name not in found or found[name].shape != shape.shape)
     ]
     if wrong:
-        raise UserError(f"{source} doesn't fit this model: {'; '.join(wrong[:5])}" + f" and {len(wrong) - 5} more" * (len(wrong) > 5))
+        raise UserError(
+            f"{source} doesn't fit this model: {'; '.join(wrong[:5])}"
+            + f" and {len(wrong) - 5} more" * (len(wrong) > 5)
+        )
     fresh = sorted({name.split(".")[2] for name in shapes if name not in found})
     console.print(f"weights from {source}" + (f"; fresh heads: {', '.join(fresh)}" if fresh else ""))
     mine = flat(state)
@@ -133,7 +142,9 @@ def branch_point(branch: str, setup: Setup, console: Any) -> BranchPoint:
     if meta["plan"] != setup.plan.fingerprint:
         raise UserError(f"{source} was trained on other data, so its position means nothing here; use --from")
     if source.step >= setup.num_steps:
-        raise UserError(f"{source} is already at step {source.step} of {setup.num_steps}; raise loop.duration")
+        raise UserError(
+            f"{source} is already at step {source.step} of {setup.num_steps}; raise loop.duration"
+        )
     console.print(f"branching off {source}, data from row {meta['next_row']}")
     return BranchPoint(unflat(leaves, setup.blueprint.shapes), source.step, meta)
 

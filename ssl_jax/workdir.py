@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A workdir: what a run leaves on disk, who may write in it, and what may change when it goes on.
 
-    config.json    the Experiment                      metrics.jsonl  one object a logged step
-    run.json       what was resolved at birth          checkpoints/   sealed checkpoints
-    recipe.py      the recipe's source, never run      tokenizer/     the tokenizer's files
-    parameters.txt every leaf: shape, decay, algorithm
-    summary.json   the final table; its presence means that the run is finished
+config.json    the Experiment                      metrics.jsonl  one object a logged step
+run.json       what was resolved at birth          checkpoints/   sealed checkpoints
+recipe.py      the recipe's source, never run      tokenizer/     the tokenizer's files
+parameters.txt every leaf: shape, decay, algorithm
+summary.json   the final table; its presence means that the run is finished
 """
 
 import fcntl
@@ -21,7 +21,16 @@ from ssl_jax import config
 from ssl_jax.loop.seal import write_atomically
 from ssl_jax.types import Failure, UserError
 
-OURS = ("config.json", "run.json", "recipe.py", "summary.json", "metrics.jsonl", "parameters.txt", "loss.svg", "error.log")
+OURS = (
+    "config.json",
+    "run.json",
+    "recipe.py",
+    "summary.json",
+    "metrics.jsonl",
+    "parameters.txt",
+    "loss.svg",
+    "error.log",
+)
 OURS_FOLDERS = ("checkpoints", "tokenizer", "tensorboard", "wandb")
 
 
@@ -134,7 +143,9 @@ class Workdir:
                 if branch
                 else "choose another --workdir, or start anew with --fresh"
             )
-            raise UserError(f"{self.path} holds a run of another recipe: {shown}. To go on, undo that; or {way}")
+            raise UserError(
+                f"{self.path} holds a run of another recipe: {shown}. To go on, undo that; or {way}"
+            )
         return free
 
 

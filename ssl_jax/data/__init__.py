@@ -14,16 +14,24 @@ from ssl_jax.data.config import (
     Weighted,
 )
 from ssl_jax.data.corpus import Corpus, open_corpus
+from ssl_jax.data.plan_chunks import Chunks
+from ssl_jax.data.plan_mixture import MixUnit
+from ssl_jax.data.plan_packed import Packed
+from ssl_jax.data.plan_pairs import Pairs
 from ssl_jax.data.prepare import prepare, train_tokenizer
 from ssl_jax.data.store import Damaged, Store
 
 __all__ = [
+    "Chunks",
     "Corpus",
     "Damaged",
     "Data",
     "HuggingFace",
     "JsonLines",
+    "MixUnit",
     "Mixture",
+    "Packed",
+    "Pairs",
     "Parquet",
     "PythonDocs",
     "Store",

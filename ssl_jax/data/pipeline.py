@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..types import Failure, Objective, OpenPlan, UserError
+from ssl_jax.types import Failure, Objective, OpenPlan, UserError
 
 ENDLESS = 1 << 62
 

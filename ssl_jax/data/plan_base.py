@@ -14,12 +14,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..types import Part, Row, UserError
-from .plan_permutation import derive, permute
+from ssl_jax.data.plan_permutation import derive, permute
+from ssl_jax.text import EncodedDoc
+from ssl_jax.types import Part, Row, UserError
 
 FORMAT = 1  # of the plans; a change of any row's content must change it
 BLOCK = 512  # rows computed at once
 KEPT_BLOCKS = 32
+
+
+def whole_part(document: EncodedDoc, start: int, stop: int) -> Part:
+    """A slice of an encoded document that is in no store."""
+    return Part(0, start, document.tokens[start:stop], document.word_starts[start:stop])
 
 
 class TokenStore(Protocol):

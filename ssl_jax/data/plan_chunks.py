@@ -1,15 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Concatenate and chunk: the plan of next-token prediction, without padding."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..types import OpenPlan, UserError
-from . import plan_cache
-from .plan_base import Documents, Slices, SourcePlan, TokenStore, at_least, fingerprint
-from .plan_mixture import MixUnit, open_sources
-from .plan_permutation import derive, permute
+from ssl_jax.data import plan_cache
+from ssl_jax.data.plan_base import (
+    Documents,
+    Slices,
+    SourcePlan,
+    TokenStore,
+    at_least,
+    fingerprint,
+    whole_part,
+)
+from ssl_jax.data.plan_mixture import MixUnit, open_sources
+from ssl_jax.data.plan_permutation import derive, permute
+from ssl_jax.text import EncodedDoc
+from ssl_jax.types import OpenPlan, Row, UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +43,11 @@ class Chunks:
         """Raises UserError where a source holds no token."""
         at_least(self.length, 1, "Chunks")
         return open_sources(self, OpenChunks, store, seed, shuffle)
+
+    def typed(self, document: EncodedDoc) -> Row:
+        """The beginning of one text, behind its BOS."""
+        part = whole_part(document, 0, self.length)
+        return Row(0, (dataclasses.replace(part, start=-1),))
 
 
 class OpenChunks(SourcePlan):

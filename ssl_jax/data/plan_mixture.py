@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..types import OpenPlan, Row, UserError
-from .plan_base import Documents, SourcePlan, TokenStore, fingerprint
-from .plan_permutation import bits, derive, permute
+from ssl_jax.data.plan_base import Documents, SourcePlan, TokenStore, fingerprint
+from ssl_jax.data.plan_permutation import bits, derive, permute
+from ssl_jax.types import OpenPlan, Row, UserError
 
 MIX_BLOCK = 1024
 

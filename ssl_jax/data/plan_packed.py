@@ -5,10 +5,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..types import OpenPlan, UserError
-from . import plan_cache
-from .plan_base import Documents, Slices, SourcePlan, TokenStore, at_least, fingerprint, percent
-from .plan_mixture import MixUnit, open_sources
+from ssl_jax.data import plan_cache
+from ssl_jax.data.plan_base import (
+    Documents,
+    Slices,
+    SourcePlan,
+    TokenStore,
+    at_least,
+    fingerprint,
+    percent,
+    whole_part,
+)
+from ssl_jax.data.plan_mixture import MixUnit, open_sources
+from ssl_jax.text import EncodedDoc
+from ssl_jax.types import OpenPlan, Row, UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +41,10 @@ class Packed:
         """Raises UserError where a source holds no token or the length leaves no room."""
         at_least(self.length, self.overhead + 1, "Packed")
         return open_sources(self, OpenPacked, store, seed, shuffle)
+
+    def typed(self, document: EncodedDoc) -> Row:
+        """The beginning of one text as a row of one part."""
+        return Row(0, (whole_part(document, 0, self.length - self.overhead),))
 
 
 class OpenPacked(SourcePlan):

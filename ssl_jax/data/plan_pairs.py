@@ -9,11 +9,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..types import OpenPlan, UserError
-from . import plan_cache
-from .plan_base import Documents, Slices, SourcePlan, TokenStore, at_least, fingerprint, percent
-from .plan_mixture import MixUnit, open_sources
-from .plan_permutation import below, bits, derive, permute, uniform
+from ssl_jax.data import plan_cache
+from ssl_jax.data.plan_base import (
+    Documents,
+    Slices,
+    SourcePlan,
+    TokenStore,
+    at_least,
+    fingerprint,
+    percent,
+    whole_part,
+)
+from ssl_jax.data.plan_mixture import MixUnit, open_sources
+from ssl_jax.data.plan_permutation import below, bits, derive, permute, uniform
+from ssl_jax.text import EncodedDoc
+from ssl_jax.types import OpenPlan, Row, UserError
 
 SPECIALS = 3  # [CLS] A [SEP] B [SEP]
 LABEL_BLOCK = 64
@@ -44,6 +54,17 @@ class Pairs:
         """Raises UserError for fewer than two documents of two sentences, or where most hold one."""
         at_least(self.length, SPECIALS + 2, "Pairs")
         return open_sources(self, OpenPairs, store, seed, shuffle)
+
+    def typed(self, document: EncodedDoc) -> Row:
+        """A true pair of one text's first and second half, cut at a sentence, or else in the middle."""
+        room, size = self.length - SPECIALS, len(document.tokens)
+        if size < 2:
+            raise UserError("a pair of sentences needs two tokens or more; give a longer text")
+        inner = [int(s) for s in document.sentence_starts if 0 < s < size]
+        cut = min(inner, key=lambda s: abs(s - size / 2)) if inner else size // 2
+        ends = min(cut, room // 2 + max(0, room // 2 - (size - cut))), size
+        second = min(ends[1], cut + room - ends[0])
+        return Row(0, (whole_part(document, 0, ends[0]), whole_part(document, cut, second)), label=0)
 
 
 class OpenPairs(SourcePlan):

@@ -173,7 +173,9 @@ class Checkpointer:
                     return Restored(candidate, state, meta, sealed is not None, tuple(skipped))
                 except (KeyError, ValueError, OSError, FileNotFoundError) as error:
                     if sealed:  # its bytes are right, so it is a checkpoint of something else
-                        raise UserError(f"checkpoint {candidate} doesn't fit this run: {first_line(error)}") from error
+                        raise UserError(
+                            f"checkpoint {candidate} doesn't fit this run: {first_line(error)}"
+                        ) from error
                     wrong = first_line(error)
             if step is not None:
                 raise UserError(f"checkpoint {candidate} of {self.folder.parent} is damaged: {wrong}")
@@ -211,7 +213,9 @@ def saved_steps(folder: Path) -> list[int]:
     """The committed steps in a checkpoints folder, without touching it: another process may be writing."""
     if not folder.is_dir():
         return []
-    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit() and (p / "commit_success.txt").exists())
+    return sorted(
+        int(p.name) for p in folder.iterdir() if p.name.isdigit() and (p / "commit_success.txt").exists()
+    )
 
 
 def read_leaves(
@@ -281,7 +285,12 @@ class Save:
         diverged = info.stop is not None and info.stop.status == 3
         if info.state is None or not due or diverged or info.step == self.saved:
             return
-        meta = {**self.meta, "step": info.step, "next_row": info.rows[1], "best": info.metrics.get(self.config.best)}
+        meta = {
+            **self.meta,
+            "step": info.step,
+            "next_row": info.rows[1],
+            "best": info.metrics.get(self.config.best),
+        }
         self.checkpointer.save(info.step, info.state, meta)
         self.saved, self.clock = info.step, time.monotonic()
 

@@ -151,7 +151,9 @@ def train(
             stop = done.stop
             yield done
             late = None
-        wanted = [hook.needs_state(number) for hook in hooks]  # all are asked: they may agree across processes
+        wanted = [
+            hook.needs_state(number) for hook in hooks
+        ]  # all are asked: they may agree across processes
         if stop or number == last or any(wanted):
             jax.block_until_ready(metrics)
             info.seconds += time.perf_counter() - now

@@ -76,7 +76,7 @@ def draw(
         whole = jax.eval_shape(make, jax.random.key(0))
     of_params = parallel.shardings(static["axes"], shapes, mesh, rules)
     replicated = NamedSharding(mesh, PartitionSpec())
-    everywhere = lambda tree: jax.tree.map(lambda _: replicated, tree)  # noqa: E731
+    everywhere = lambda tree: jax.tree.map(lambda _: replicated, tree)
     shardings = State(
         step=replicated,
         params=of_params,

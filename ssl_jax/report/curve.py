@@ -59,7 +59,9 @@ def svg(training: Points, heldout: Points, title: str, *, width: int = 720, heig
         return round(px, 1), round(py, 1)
 
     line = " ".join(f"{px},{py}" for px, py in (at(x, y) for x, y in training))
-    dots = "".join(f'<circle cx="{px}" cy="{py}" r="4" fill="#c0392b"/>' for px, py in (at(*p) for p in heldout))
+    dots = "".join(
+        f'<circle cx="{px}" cy="{py}" r="4" fill="#c0392b"/>' for px, py in (at(*p) for p in heldout)
+    )
     grid = []
     for i in range(5):
         y = y0 + (y1 - y0) * i / 4

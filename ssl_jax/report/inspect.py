@@ -21,7 +21,11 @@ def inspect(
     place = None if isinstance(target, Experiment) else Workdir(target)
     experiment = target if place is None else place.experiment()
     if typed is not None:
-        tokenizer_dir = place.tokenizer if place else data.train_tokenizer(experiment.data, experiment.text, console.progress)
+        tokenizer_dir = (
+            place.tokenizer
+            if place
+            else data.train_tokenizer(experiment.data, experiment.text, console.progress)
+        )
         console.print(show_text(experiment, text.load(tokenizer_dir), typed))
         return
     corpus = data.prepare(experiment.data, experiment.text, console.progress)
@@ -31,10 +35,14 @@ def inspect(
     first = batch * size if batch is not None else ((step or 1) - 1) * size
     logged = None
     if place is not None and step is not None:
-        logged = next((line for line in read_lines(place.metrics) if line["step"] == step and "rows" in line), None)
+        logged = next(
+            (line for line in read_lines(place.metrics) if line["step"] == step and "rows" in line), None
+        )
         first, size = (logged["rows"][0], logged["rows"][1] - logged["rows"][0]) if logged else (first, size)
         if plan.fingerprint != place.resolved().get("plan"):
-            raise UserError(f"the corpus is not the one that {place.path} was trained on; its batches can't be rebuilt")
+            raise UserError(
+                f"the corpus is not the one that {place.path} was trained on; its batches can't be rebuilt"
+            )
     examples = Examples(plan, bound.objective, experiment.seed)(range(first, first + size))
     console.print(plan.report())
     for i in range(min(SHOWN, size)):
@@ -46,7 +54,9 @@ def inspect(
         same = logged["hash"] == sum_of_hashes
         console.print("the hash is the one in metrics.jsonl" if same else "")
         if not same:
-            raise UserError(f"metrics.jsonl says hash {logged['hash']} for step {step}: this is not the batch that it saw")
+            raise UserError(
+                f"metrics.jsonl says hash {logged['hash']} for step {step}: this is not the batch that it saw"
+            )
     elif step is not None:
         console.print(f"step {step} was not logged, so its hash can't be compared")
 

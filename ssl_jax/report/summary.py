@@ -34,7 +34,9 @@ def summarise(place: Workdir) -> dict[str, Any]:
     lines = read_lines(place.metrics)
     loaded = weights.load(str(place.path))
     training = [(line["step"], line["loss"]) for line in lines if isinstance(line.get("loss"), float)]
-    heldout = [(line["step"], line["heldout/loss"]) for line in lines if isinstance(line.get("heldout/loss"), float)]
+    heldout = [
+        (line["step"], line["heldout/loss"]) for line in lines if isinstance(line.get("heldout/loss"), float)
+    ]
     title = f"{place.path.name}: {lines[-1]['step']} steps"
     write_atomically(place.path / "loss.svg", curve.svg(training, heldout, title))
     measured = [line for line in lines if "heldout/loss" in line]
@@ -46,7 +48,9 @@ def summarise(place: Workdir) -> dict[str, Any]:
         "skipped": lines[-1].get("skipped", 0),
         "before": heldout_of(measured[0]) if len(measured) > 1 else {},
         "after": heldout_of(measured[-1]) if measured else {},
-        "unigram": unigram_cross_entropy(corpus.train, corpus.heldout, tokenizer.vocab_size) if measured else None,
+        "unigram": unigram_cross_entropy(corpus.train, corpus.heldout, tokenizer.vocab_size)
+        if measured
+        else None,
         "examples": examples(loaded, corpus) if measured else [],
         "curve": curve.text(training),
     }
@@ -70,7 +74,11 @@ def examples(loaded: weights.Loaded, corpus: data.Corpus) -> list[dict[str, Any]
         if masks:
             shown = [*ids[:word], specials.mask, *ids[word + 1 :]]
             inner, at = [specials.cls, *shown, specials.sep], word + 1
-            text = tokenizer.decode(ids[:word].tolist()) + " [MASK] " + tokenizer.decode(ids[word + 1 :].tolist())
+            text = (
+                tokenizer.decode(ids[:word].tolist())
+                + " [MASK] "
+                + tokenizer.decode(ids[word + 1 :].tolist())
+            )
         else:
             inner, at = [specials.bos, *ids[:word]], word
             text = tokenizer.decode(ids[:word].tolist()) + " …"
@@ -126,7 +134,8 @@ def show(summary: dict[str, Any], place: Workdir, console: Any, again: bool) -> 
         console.print(f'    ssl-jax fill-mask {place.path} "The [MASK] is a list."')
     console.print(f"    ssl-jax inspect {place.path} --step 1")
     if again:
-        console.print("    this run is finished; start it anew with --fresh, or train on with a longer loop.duration")
+        console.print(
+            "    this run is finished; start it anew with --fresh, or train on with a longer loop.duration"
+        )
     else:
         console.print("    train longer: the same command with --set loop.num_steps=N --fresh")
-

@@ -14,7 +14,9 @@ import numpy as np
 WHITE = tuple(c for c in map(chr, range(0x3001)) if c.isspace())  # to Python's str.split and \s
 _MAX_WORDS = 1 << 17  # about 30 MB
 _MAX_LENGTH = 40  # characters of a word that is kept
-_WORTHWHILE = 16  # mean characters of a word: above, the text has no spaces, and its words don't repeat
+# Above this mean length of a word, or share of new ones among them, a text has no spaces and its words
+# (clauses, verses) don't repeat.
+_WORTHWHILE, _MOST_NEW = 16, 0.5
 
 
 class WordCache:
@@ -55,7 +57,10 @@ class WordCache:
             missing = np.flatnonzero(numbers < 0).tolist()
             ids, ends = self._ids, self._ends
             if missing:
-                ids, ends, new = self._add(dict.fromkeys(words[i] for i in missing), num_threads)
+                unknown = dict.fromkeys(words[i] for i in missing)
+                if len(unknown) > _MOST_NEW * len(words):
+                    return None
+                ids, ends, new = self._add(unknown, num_threads)
                 numbers[missing] = [new[words[i]] for i in missing]
         lengths = (ends[1:] - ends[:-1])[numbers]
         stops = np.concatenate([[0], np.cumsum(lengths)])

@@ -44,18 +44,24 @@ def guesses(
     room = -(-len(ids) // BUCKET) * BUCKET
     limit = model.trunk.spec.max_positions
     if len(ids) > limit:
-        raise UserError(f"the text is {len(ids)} tokens, the model has {limit} positions; give it a shorter one")
+        raise UserError(
+            f"the text is {len(ids)} tokens, the model has {limit} positions; give it a shorter one"
+        )
     room = min(room, limit)
     tokens = np.full((1, room), tokenizer.specials.pad, np.int32)
     tokens[0, : len(ids)] = ids
     segments = (np.arange(room) < len(ids)).astype(np.int32)[None]
-    log_p = np.asarray(log_probabilities(model, tokens, segments, where[None], tokenizer.vocab_size))[0]
+    log_p = np.array(log_probabilities(model, tokens, segments, where[None], tokenizer.vocab_size))[0]
     lists = []
     for row in log_p:
         row[list(tokenizer.undrawable)] = -np.inf
-        best = np.argsort(-row, kind="stable")[:top]
-        lists.append([Guess(int(i), tokenizer.decode([int(i)]).strip() or tokenizer.pieces([int(i)])[0], float(np.exp(row[i]))) for i in best])
+        best = np.argsort(-row, kind="stable")[:top].tolist()
+        lists.append([Guess(i, readable(tokenizer, i), float(np.exp(row[i]))) for i in best])
     return lists
+
+
+def readable(tokenizer: Tokenizer, token: int) -> str:
+    return tokenizer.decode([token]).strip() or tokenizer.pieces([token])[0]
 
 
 @functools.partial(jax.jit, static_argnums=4)

@@ -37,7 +37,9 @@ LIKE = jax.eval_shape(lambda: state(0))
 
 
 def open_(folder: Path, **config) -> Checkpointer:
-    return Checkpointer(folder / "checkpoints", Checkpoint(**{"every": 1, "minutes": None, "keep_last": 9, **config}))
+    return Checkpointer(
+        folder / "checkpoints", Checkpoint(**{"every": 1, "minutes": None, "keep_last": 9, **config})
+    )
 
 
 def saved(folder: Path, steps=(1, 2, 3), **config) -> Path:

@@ -78,7 +78,8 @@ def test_goes_on_from_where_it_was():
 
 
 @pytest.mark.parametrize(
-    ("duration", "expected"), [(Steps(7), 7), (Tokens(1001), 11), (Tokens(1000), 10), (Epochs(2.0), 20), (Epochs(0.05), 1)]
+    ("duration", "expected"),
+    [(Steps(7), 7), (Tokens(1001), 11), (Tokens(1000), 10), (Epochs(2.0), 20), (Epochs(0.05), 1)],
 )
 def test_durations(duration, expected):
     assert num_steps(duration, batch_size=10, num_rows=100, num_tokens=1000) == expected

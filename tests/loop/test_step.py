@@ -39,7 +39,13 @@ def test_accumulated_equals_the_large_batch_with_unequal_mask_counts(plain, accu
 
 @pytest.mark.parametrize(
     "mesh",
-    [dict(), dict(data=4, fsdp=2), dict(data=2, fsdp=2, tensor=2), dict(data=1, fsdp=4, tensor=2), dict(data=1, fsdp=8)],
+    [
+        dict(),
+        dict(data=4, fsdp=2),
+        dict(data=2, fsdp=2, tensor=2),
+        dict(data=1, fsdp=4, tensor=2),
+        dict(data=1, fsdp=8),
+    ],
 )
 def test_one_device_equals_eight(plain, mesh):
     for ours, single in zip(losses(Toy(parallel.MeshConfig(**mesh), devices=8)), plain, strict=True):

@@ -24,7 +24,11 @@ def test_what_is_not_finite_stays_valid_json(tmp_path):
     log.write(1, {"loss": float("nan"), "norm": float("inf")})
     log.close()
     text = (tmp_path / "m.jsonl").read_text()
-    assert json.loads(text, parse_constant=lambda _: pytest.fail("no JSON")) == {"step": 1, "loss": "nan", "norm": "inf"}
+    assert json.loads(text, parse_constant=lambda _: pytest.fail("no JSON")) == {
+        "step": 1,
+        "loss": "nan",
+        "norm": "inf",
+    }
 
 
 def test_resuming_drops_later_steps_and_a_torn_line(tmp_path):

@@ -71,7 +71,9 @@ class Toy:
 
     def batch(self, first: int = 0) -> dict[str, np.ndarray]:
         rows = pair_rows(LENGTH, first + ROWS)[first:]
-        examples = [self.objective.example(r, np.random.Generator(np.random.Philox(key=[5, r.id]))) for r in rows]
+        examples = [
+            self.objective.example(r, np.random.Generator(np.random.Philox(key=[5, r.id]))) for r in rows
+        ]
         stacked = {name: np.stack([e[name] for e in examples]) for name in examples[0]}
         ids = np.arange(first, first + ROWS, dtype=np.uint32)
         return {**stacked, "row_id": ids, "row_hash": ids + 1, "valid": np.ones(ROWS, bool)}

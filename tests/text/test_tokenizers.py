@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import sentencepiece
 import tokenizers
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssl_jax import text as T
@@ -17,10 +17,6 @@ from ssl_jax.types import UserError
 from .conftest import MANY_SCRIPTS, POEMS, byte_level_json, english
 
 TYPED = "a [MASK] b[SEP] [CLS]<|endoftext|> <mask> <s></s> [PAD][UNK] <pad> <unk> x"
-
-
-def mask_text(tokenizer, text: str, word: str, at: int) -> list[int]:
-    return tokenizer.encode_with_masks(text[:at] + "[MASK]" + text[at + len(word) :]).tolist()
 
 
 def test_text_never_becomes_a_special(tokenizer):
@@ -74,6 +70,7 @@ def check_word_by_word(tokenizer, texts, small):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(T.word_cache, "_MAX_WORDS", 3 if small else 100)
         patch.setattr(T.word_cache, "_WORTHWHILE", 1000)
+        patch.setattr(T.word_cache, "_MOST_NEW", 1)
         for _ in range(2):
             found = cache.encode(texts, 1)
             if found is not None:
@@ -85,7 +82,9 @@ def check_word_by_word(tokenizer, texts, small):
 def test_word_by_word_where_it_is_exact(bpe, unigram, no_prefix):
     assert unigram._words is None and no_prefix._words is None
     assert bpe._words.encode(["床前明月光，疑是地上霜。床前明月光，疑是地上霜。"], 1) is None
-    assert bpe._words.encode(["a b\x1cc d"], 1) is None
+    assert bpe._words.encode(["山 水 月"], 1) is None
+    assert bpe._words.encode(["a a a a"], 1) is not None
+    assert bpe._words.encode(["a a a a\x1c"], 1) is None
 
 
 def test_tokenizers_pickle(bpe, wordpiece):
@@ -135,81 +134,6 @@ def test_specials_of_a_tokenizer_json(byte_level, metaspace):
     ]
     with pytest.raises(UserError, match="no mask token"):
         byte_level.encode_with_masks("a [MASK]")
-
-
-# ------------------------------------------------------------------------------------- typed masks
-
-SENTENCES = [
-    "The statement barked.",
-    "Is (the statement) there? The statement, in the statement.",
-    "statement first and last statement",
-    *POEMS,
-]
-
-
-@pytest.mark.parametrize("kind", ["bpe", "unigram", "no_prefix", "wordpiece", "metaspace"])
-def test_a_typed_mask_takes_a_words_place(kind, request):
-    """Wherever a word of a sentence is one piece, masking it changes that id alone."""
-    tokenizer = request.getfixturevalue(kind)
-    masked = 0
-    for text in SENTENCES:
-        ids = tokenizer.encode(text).tolist()
-        starts = np.flatnonzero(T.UnicodeWords().starts(text)).tolist()
-        for start, stop in zip(starts, [*starts[1:], len(text)]):
-            word = text[start:stop].rstrip()
-            before = text[:start]
-            left = tokenizer.encode(before.rstrip(" ")).tolist() if before else []
-            i = len(left)
-            piece = tokenizer.pieces(ids[i : i + 1])[0].removeprefix("▁") if i < len(ids) else ""
-            if ids[:i] != left or piece not in (word, word.lower()) or i == len(ids):
-                continue
-            if kind == "wordpiece" and not word.isalnum():
-                continue  # letters that touch a mask go on with its word
-            expected = [*ids[:i], tokenizer.specials.mask, *ids[i + 1 :]]
-            assert mask_text(tokenizer, text, word, start) == expected, (text, word)
-            masked += 1
-    assert masked > 8
-
-
-WORDS = st.lists(st.sampled_from(["the", "statement", "of", "(in)", "x.", "1,0", "naïve"]), max_size=6)
-
-
-@settings(max_examples=80, deadline=None)
-@given(WORDS, WORDS, st.sampled_from(["", ".", ",", " "]))
-def test_any_text_around_a_mask(bpe, no_prefix, unigram, before, after, glue):
-    """The ids around a mask are those around any one-piece word in its place."""
-    for tokenizer in (bpe, no_prefix, unigram):
-        left, right = " ".join(before), glue + " " * bool(after and glue != " ") + " ".join(after)
-        whole = tokenizer.encode(f"{left} the{right}" if left else f"the{right}").tolist()
-        i = len(tokenizer.encode(left))
-        assume(tokenizer.pieces(whole[i : i + 1]) in (["▁the"], ["the"]))
-        masked = tokenizer.encode_with_masks(f"{left} [MASK]{right}" if left else f"[MASK]{right}").tolist()
-        assert masked == [*whole[:i], tokenizer.specials.mask, *whole[i + 1 :]]
-
-
-def test_masks_side_by_side(bpe):
-    mask = bpe.specials.mask
-    assert bpe.encode_with_masks("[MASK]").tolist() == [mask]
-    assert bpe.encode_with_masks(" [MASK] [MASK][MASK] ").tolist() == [mask] * 3
-    assert bpe.encode_with_masks("床前[MASK]月").tolist() == [
-        *bpe.encode("床前"),
-        mask,
-        *bpe._glued.encode("月"),
-    ]
-    assert "▁" not in bpe.pieces(bpe.encode_with_masks("床前[MASK]月[MASK]。"))[2:]
-
-
-def test_wordpiece_goes_on_after_a_mask(wordpiece):
-    mask = wordpiece.specials.mask
-    (piece,) = wordpiece.encode_with_masks("[MASK]s")[1:].tolist()
-    assert wordpiece.pieces([piece]) == ["##s"]
-    assert wordpiece.encode_with_masks("[MASK].").tolist() == [mask, *wordpiece.encode(".").tolist()]
-
-
-def test_decode_names_specials(bpe):
-    s = bpe.specials
-    ids = [s.cls, *bpe.encode("The statement"), s.mask, *bpe._spaced.encode("is"), s.sep]
-    assert bpe.decode(ids) == "[CLS] The statement[MASK] is[SEP]"
 
 
 # ---------------------------------------------------------------------------------------- training
@@ -330,3 +254,19 @@ def test_a_damaged_tokenizer_is_refused(tmp_path):
         T.load(tmp_path / "t")
     with pytest.raises(UserError, match="no tokenizer"):
         T.load(tmp_path)
+
+
+def test_a_name_that_merges_make_is_text(tmp_path):
+    """ "<s>" that a BPE model builds from characters is a piece of text, not a special token."""
+    pieces = ["<|endoftext|>", "<", "s", ">", "<s", "<s>"]
+    model = {
+        "type": "BPE",
+        "vocab": {p: i for i, p in enumerate(pieces)},
+        "merges": [["<", "s"], ["<s", ">"]],
+    }
+    config = {"version": "1.0", "added_tokens": [], "normalizer": None, "pre_tokenizer": None, "model": model}
+    (tmp_path / "f").write_text(json.dumps(config))
+    T.TokenizerJson(path=str(tmp_path / "f")).train([], tmp_path / "t")
+    tokenizer = T.load(tmp_path / "t")
+    assert tokenizer.encode("<s>").tolist() == [5]
+    assert tokenizer.specials.cls is None and tokenizer.specials.bos == tokenizer.specials.pad == 0

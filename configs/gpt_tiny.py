@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GPT-2 on a laptop: next-token prediction, from what Python itself carries.
+
+    ssl-jax pretrain gpt_tiny
+
+Hardware: 2 CPU cores.  Time: not yet measured.  Expect: not yet measured.
+"""
+
+from ssl_jax.data import Chunks, Data
+from ssl_jax.experiment import Experiment
+from ssl_jax.loop.checkpoint import Checkpoint
+from ssl_jax.loop.hooks import Evals
+from ssl_jax.loop.loop import Loop, Steps
+from ssl_jax.models import GptConfig
+from ssl_jax.objectives import NextToken
+from ssl_jax.optim import AdamW, Cosine, Optim
+from ssl_jax.text import SentencePiece, Text
+
+
+def config() -> Experiment:
+    return Experiment(
+        model=GptConfig(
+            num_layers=4,
+            dim=192,
+            num_heads=3,
+            max_positions=128,
+            dropout=0.0,
+            attention_dropout=0.0,
+            scan=False,
+        ),
+        objective=NextToken(plan=Chunks(length=128)),
+        text=Text(tokenizer=SentencePiece(vocab_size=4096)),
+        data=Data(source="python-docs", heldout=0.05),
+        optim=Optim(
+            algorithm=AdamW(b2=0.98), peak_lr=2e-3, schedule=Cosine(warmup=0.1, final=0.1), weight_decay=0.1
+        ),
+        loop=Loop(duration=Steps(500), batch_size=16),
+        evals=Evals(every=250),
+        checkpoint=Checkpoint(every=100),
+    )
