@@ -5,8 +5,8 @@
     ssl-jax pretrain bert_large:phase1 --set data.source='wikipedia/*.jsonl.gz'
     ssl-jax pretrain bert_large:phase2 --set data.source='wikipedia/*.jsonl.gz' --from runs/bert_large-phase1
 
-phase1: 7,038 steps at length 128, lr 6e-3, warm-up 28.43 %; phase2: 1,563 steps at length 512, a batch of 32,768,
-lr 4e-3, warm-up 12.8 %; polynomial decay of power 0.5.  The published final loss is 1.2437
+phase1: 7,038 steps at length 128, lr 6e-3, warm-up 28.43 %; phase2: 1,563 steps at length 512, a batch of
+32,768, lr 4e-3, warm-up 12.8 %; polynomial decay of power 0.5.  The published final loss is 1.2437
 (NVIDIA/DeepLearningExamples, PyTorch/LanguageModeling/BERT README).
 
 Hardware: a pod.  Time: not yet measured; NVIDIA took 1.2 h on 256 A100 in mixed precision (the same README).

@@ -3,7 +3,7 @@
 
     ssl-jax pretrain bert_one_gpu --set data.source='corpus/*.txt.xz'
 
-BERT-base in bfloat16, masked language model alone in packed rows (no sentence pairs, so that any document will
+BERT-base in bfloat16, masked language model alone in packed rows (no sentence pairs, so any document will
 do), a 32,000-piece vocabulary trained on the text.  The masking rate and dropout are those that short budgets
 prefer (Geiping and Goldstein 2022, "Cramming", section 4.3; Portes et al. 2023, MosaicBERT, section 2: 30 %
 masked in training).

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GPT-2 small, 124 M parameters (Radford et al. 2019), with nanoGPT's schedule: 600,000 steps of 491,520 tokens.
+"""GPT-2 small, 124 M parameters (Radford et al. 2019), in nanoGPT's 600,000 steps of 491,520 tokens.
 
     ssl-jax prepare gpt2_small --set data.source='openwebtext/*.jsonl.gz'
     ssl-jax pretrain gpt2_small --set data.source='openwebtext/*.jsonl.gz'
 
 AdamW (0.9, 0.95), lr 6e-4 with 2,000 steps of warm-up, cosine to a tenth, weight decay 0.1, no dropout.
 
-Hardware: 8 cards of 40 GB.  Time: not yet measured; nanoGPT takes about 4 days on 8 A100 of 40 GB and reaches a
-loss of about 2.85 on OpenWebText with GPT-2's own tokenizer (karpathy/nanoGPT README).  Expect: not yet measured.
+Hardware: 8 cards of 40 GB.  Time: not yet measured; nanoGPT takes about 4 days on 8 A100 of 40 GB and
+reaches a loss of about 2.85 on OpenWebText with GPT-2's own tokenizer (karpathy/nanoGPT README).  Expect: not
+yet measured.
 """
 
 from ssl_jax.data import Chunks, Data

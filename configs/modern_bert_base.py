@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ModernBERT-base's architecture and first stage (Warner et al. 2024, sections 2.1 and 2.2), on your own corpus.
+"""ModernBERT-base's architecture and first stage (Warner et al. 2024, sections 2.1 and 2.2), on your corpus.
 
     ssl-jax prepare modern_bert_base --set data.source='corpus/*.jsonl.gz'
     ssl-jax pretrain modern_bert_base --set data.source='corpus/*.jsonl.gz'

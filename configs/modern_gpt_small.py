@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small modern GPT with Qwen3's architecture (Yang et al. 2025, section 2): RMSNorm, SwiGLU, QK norm, grouped
-queries, RoPE, tied embeddings.
+"""A small modern GPT with Qwen3's architecture (Yang et al. 2025, section 2).
+
+RMSNorm, SwiGLU, QK norm, grouped queries, RoPE, tied embeddings.
 
     ssl-jax prepare modern_gpt_small --set data.source='corpus/*.jsonl.gz'
     ssl-jax pretrain modern_gpt_small --set data.source='corpus/*.jsonl.gz'
 
-Muon on the matrices, AdamW on the rest (Liu et al. 2025, "Muon is scalable", section 2.2, for the scale that lets
-both share a rate), warm-up, stable, decay: a longer run may go on from before the decay.
+Muon on the matrices, AdamW on the rest (Liu et al. 2025, "Muon is scalable", section 2.2, for the scale that
+lets both share a rate); warm-up, stable, decay: a longer run may go on from before the decay.
 
 Hardware: 8 cards of 40 GB.  Time: not yet measured.  Expect: not yet measured.
 """

@@ -5,8 +5,8 @@
     ssl-jax pretrain roberta_base --set data.source='corpus/*.jsonl.gz'
 
 125,000 steps of 2,048 rows, lr 5e-4, Adam (0.9, 0.98), no clipping.  Where fairseq lets a row cross document
-boundaries, ours packs whole slices that don't see each other.  The trunk is BERT's without segment types, with
-norm eps 1e-5; the vocabulary is 50,000 pieces of sentencepiece BPE in place of GPT-2's byte-level BPE.
+boundaries, ours packs slices that don't see each other.  The trunk is BERT's without segment types, with norm
+eps 1e-5; the vocabulary is 50,000 pieces of sentencepiece BPE in place of GPT-2's byte-level BPE.
 
 Hardware: a pod (--set loop.micro_batch=N for less).  Time: not yet measured.  Expect: not yet measured.
 """

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pretraining run, from a recipe to its last checkpoint.  `pretrain` reads as the walk of one batch."""
 
+import collections
 import contextlib
 import platform
 import time
@@ -145,7 +146,8 @@ def describe(setup: Setup) -> str:
     device = jax.devices()[0]
     lines = [
         f"{count / 1e6:.1f} M parameters on {jax.device_count()} {device.device_kind} ({shape})",
-        f"{setup.num_steps} steps of {rows} x {experiment.objective.plan.length}; compiled in {setup.compile_seconds:.1f} s",
+        f"{setup.num_steps} steps of {rows} x {experiment.objective.plan.length}; "
+        f"compiled in {setup.compile_seconds:.1f} s",
         setup.plan.report(),
     ]
     return "\n".join(lines)
@@ -183,7 +185,8 @@ def resume(restored: Restored, place: Workdir, console: Any) -> tuple[State, int
     proof = "verified" if restored.verified else "unverified: it was saved, but the run ended before its seal"
     again = f"; {lost} logged steps after it are done again" if lost else ""
     console.print(
-        f"resuming {place.path} at step {restored.step} ({proof}), data from row {restored.meta['next_row']}{again}"
+        f"resuming {place.path} at step {restored.step} ({proof}), "
+        f"data from row {restored.meta['next_row']}{again}"
     )
     return restored.state, restored.step, restored.meta["next_row"]
 
@@ -198,7 +201,7 @@ def loop(
     console: Any,
 ) -> Stop | None:
     """Trains from step first to the end; returns why it stopped early, if it did."""
-    experiment, last = setup.bound.experiment, setup.num_steps
+    last = setup.num_steps
     if first >= last:
         return None
     with contextlib.ExitStack() as stack:
@@ -206,11 +209,9 @@ def loop(
         hooks = [signals, *watchers(setup, state, first, checkpointer, place, console, stack)]
         batches = setup.batches(next_row)
         stack.callback(batches.close)
-        info = None
-        for info in train(setup.step, state, batches, hooks, first=first, last=last):
-            pass
+        (end,) = collections.deque(train(setup.step, state, batches, hooks, first=first, last=last), maxlen=1)
         checkpointer.poll(wait=True)
-    return info.stop if info is not None else None
+    return end.stop
 
 
 def watchers(

@@ -157,9 +157,7 @@ class Plan(Protocol):
     @property
     def length(self) -> int: ...  # T
     def open(self, store: Any, seed: int, shuffle: bool = True) -> OpenPlan: ...
-    def typed(
-        self, document: Any
-    ) -> Row: ...  # one encoded document, cut to a row: for looking, not training
+    def typed(self, document: Any) -> Row: ...  # one encoded document cut to a row, to look at
 
 
 # --------------------------------------------------------------------------------------- parameters
@@ -199,7 +197,7 @@ class Objective(abc.ABC):
 
     @abc.abstractmethod
     def heads(self, trunk: Any, rngs: Any) -> dict[str, Any]:
-        """Name -> nnx.Module.  Heads hold none of the trunk's Params; tied heads get the table at the call."""
+        """Name -> nnx.Module.  None holds a Param of the trunk: a tied head gets the table at the call."""
 
     @abc.abstractmethod
     def loss(self, model: Any, extra: Any, batch: Batch, key: Any) -> dict[str, Mean]:

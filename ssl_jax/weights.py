@@ -72,26 +72,23 @@ def adopt(init: str, state: State, setup: Setup, console: Any) -> State:
         raise UserError(
             f"{source} has another tokenizer than this recipe's corpus: its weights would mean nothing here"
         )
-    shapes = {f"params.{k}": v for k, v in flat_tree(setup.blueprint.shapes.params).items()}
-    shardings = {f"params.{k}": v for k, v in flat_tree(setup.blueprint.shardings.params).items()}
-    axes = {f"params.{k}": v for k, v in flat_tree(setup.blueprint.axes).items()}
-    found = best_params(source, shardings, setup.layout.replicated)
+    shapes = flat_params(setup.blueprint.shapes.params)
+    shardings = flat_params(setup.blueprint.shardings.params)
+    axes = flat_params(setup.blueprint.axes)
+    vocab_size = setup.bound.meta.vocab_size
     found = {
-        name: refit(leaf, shapes[name], axes[name], setup.bound.meta.vocab_size)
-        for name, leaf in found.items()
+        name: refit(leaf, shapes[name], axes[name], vocab_size)
+        for name, leaf in best_params(source, shardings, setup.layout.replicated).items()
         if name in shapes
     }
-    wrong = [
-        f"{name.removeprefix('params.')} is {tuple(found[name].shape) if name in found else 'missing'}, here {tuple(shape.shape)}"
-        for name, shape in shapes.items()
-        if (name.startswith("params.trunk.") or name in found)
-        and (name not in found or found[name].shape != shape.shape)
-    ]
+    wrong = []
+    for name, shape in shapes.items():
+        there = found[name].shape if name in found else None
+        if there != shape.shape and (name in found or name.startswith("params.trunk.")):
+            wrong.append(f"{name.removeprefix('params.')} is {there or 'missing'}, here {shape.shape}")
     if wrong:
-        raise UserError(
-            f"{source} doesn't fit this model: {'; '.join(wrong[:5])}"
-            + f" and {len(wrong) - 5} more" * (len(wrong) > 5)
-        )
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise UserError(f"{source} doesn't fit this model: {'; '.join(wrong[:5])}{more}")
     fresh = sorted({name.split(".")[2] for name in shapes if name not in found})
     console.print(f"weights from {source}" + (f"; fresh heads: {', '.join(fresh)}" if fresh else ""))
     mine = flat(state)
@@ -103,9 +100,10 @@ def adopt(init: str, state: State, setup: Setup, console: Any) -> State:
     return new
 
 
-def flat_tree(tree: Any) -> dict[str, Any]:
+def flat_params(tree: Any) -> dict[str, Any]:
+    """A tree of parameters (or of anything a parameter) by the names that a checkpoint uses."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+    return {"params." + jax.tree_util.keystr(path, simple=True, separator="."): x for path, x in leaves}
 
 
 def refit(leaf: Any, shape: Any, axes: Axes, vocab_size: int) -> Any:
@@ -136,8 +134,8 @@ def branch_point(branch: str, setup: Setup, console: Any) -> BranchPoint:
     wrong = [name for name, x in shapes.items() if name not in leaves or leaves[name].shape != x.shape]
     if wrong:
         raise UserError(
-            f"{source} can't be branched off by this recipe: {wrong[0]} differs or is missing (a branch keeps "
-            "model and optimizer; take the weights alone with --from)"
+            f"{source} can't be branched off by this recipe: {wrong[0]} differs or is missing (a branch "
+            "keeps model and optimizer; take the weights alone with --from)"
         )
     if meta["plan"] != setup.plan.fingerprint:
         raise UserError(f"{source} was trained on other data, so its position means nothing here; use --from")
@@ -178,9 +176,8 @@ def load(model: str) -> Loaded:
 
     shapes = jax.eval_shape(params_of, jax.random.key(0))
     found = best_params(source, {}, SingleDeviceSharding(jax.devices()[0]))
-    paths, treedef = jax.tree_util.tree_flatten_with_path(shapes)
-    names = ["params." + jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths]
+    names = list(flat_params(shapes))
     if missing := [name for name in names if name not in found]:
         raise UserError(f"{source} lacks {missing[0]}: it was written by another version of ssl_jax")
-    params = jax.tree_util.tree_unflatten(treedef, [found[name] for name in names])
+    params = jax.tree.unflatten(jax.tree.structure(shapes), [found[name] for name in names])
     return Loaded(bound, nn.merge(static["graphdef"], params), source.step)

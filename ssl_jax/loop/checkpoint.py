@@ -79,7 +79,7 @@ class Checkpointer:
     # ------------------------------------------------------------------------------------- saving
 
     def save(self, step: int, state: State, meta: Mapping[str, Any]) -> None:
-        """Starts a save; returns once the state is copied off the device.  Raises what an earlier save hit."""
+        """Starts a save; returns once the state is off the device.  Raises what an earlier save hit."""
         self.poll(wait=True)
         args = self._ocp.args
         with disk_errors(self.folder):
@@ -91,7 +91,7 @@ class Checkpointer:
         self._unsealed[step] = {"step": step, "best": meta.get("best")}
 
     def poll(self, wait: bool = False) -> None:
-        """Seals what is committed, in a thread; drops what the rule doesn't keep.  Cheap: call it each step."""
+        """Seals what is committed, in a thread; drops what no rule keeps.  Cheap: call it each step."""
         if wait or (self._unsealed and not self._manager.is_saving_in_progress()):
             with disk_errors(self.folder):
                 self._manager.wait_until_finished()
@@ -183,7 +183,8 @@ class Checkpointer:
             self._set_aside(candidate)
         if skipped:
             raise Failure(
-                f"every checkpoint in {self.folder} is damaged ({skipped[0]}); restore a copy, or start anew with --fresh"
+                f"every checkpoint in {self.folder} is damaged ({skipped[0]}); restore a copy, or start anew "
+                "with --fresh"
             )
         return None
 

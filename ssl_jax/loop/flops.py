@@ -26,7 +26,7 @@ PEAK = {
 
 
 def dot_flops(eqn: Any) -> int:
-    (contract, _), (batch, _) = eqn.params["dimension_numbers"]
+    (contract, _), _ = eqn.params["dimension_numbers"]
     lhs, out = eqn.invars[0].aval, eqn.outvars[0].aval
     return 2 * math.prod(out.shape) * math.prod(lhs.shape[d] for d in contract)
 

@@ -79,5 +79,6 @@ def svg(training: Points, heldout: Points, title: str, *, width: int = 720, heig
         f'<text x="{left}" y="22" font-size="15">{html.escape(title)}</text>{"".join(grid)}'
         f'<polyline points="{line}" fill="none" stroke="#2c6fbb" stroke-width="1.5"/>{dots}'
         f'<text x="{width - right}" y="22" text-anchor="end">'
-        f'<tspan fill="#2c6fbb">training loss</tspan>  <tspan fill="#c0392b">held-out loss</tspan></text></svg>\n'
+        f'<tspan fill="#2c6fbb">training loss</tspan>  '
+        f'<tspan fill="#c0392b">held-out loss</tspan></text></svg>\n'
     )

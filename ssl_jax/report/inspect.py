@@ -17,7 +17,7 @@ SHOWN = 4  # rows of a batch
 def inspect(
     target: Experiment | Path, *, batch: int | None, step: int | None, typed: str | None, console: Any
 ) -> None:
-    """target: a recipe's experiment, or a workdir.  One of batch (from 0), step (from 1) and typed, or batch 0."""
+    """target: a recipe's experiment, or a workdir.  One of batch (from 0), step (from 1) and typed."""
     place = None if isinstance(target, Experiment) else Workdir(target)
     experiment = target if place is None else place.experiment()
     if typed is not None:
@@ -32,7 +32,7 @@ def inspect(
     bound = bind(experiment, corpus.tokenizer)
     plan = bound.objective.plan.open(corpus.train, experiment.seed)
     size = experiment.loop.batch_size
-    first = batch * size if batch is not None else ((step or 1) - 1) * size
+    first = batch * size if step is None else (step - 1) * size
     logged = None
     if place is not None and step is not None:
         logged = next(

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from ssl_jax.nn.attention import Kernel, positions_of, rope_frequencies, rotate
 from ssl_jax.nn.attention import attention as eager
-from tests.nn.common import jit
 
 BLOCK = 4  # several blocks a row, the last one partly empty
-attention = jit(partial(eager, block=BLOCK), static_argnames=("causal", "window", "kernel", "dropout"))
+attention = jax.jit(partial(eager, block=BLOCK), static_argnames=("causal", "window", "kernel", "dropout"))
 
 
 def drawn(batch=2, length=11, heads=4, groups=2, width=6, seed=0):
@@ -102,7 +101,7 @@ def test_gradients_of_blocks_equal_those_of_xla(causal, window):
         out = attention(*qkv, segments, causal=causal, window=window, kernel=kernel)
         return jnp.sum(jnp.sin(out))
 
-    expected, got = (jit(jax.grad(total, (1, 2, 3)), static_argnums=0)(kn, q, k, v) for kn in Kernel)
+    expected, got = (jax.jit(jax.grad(total, (1, 2, 3)), static_argnums=0)(kn, q, k, v) for kn in Kernel)
     for a, b in zip(expected, got, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
@@ -149,7 +148,7 @@ def test_positions_restart_with_each_segment(lengths):
     segments, padding = np.repeat(np.arange(1, len(lengths) + 1), lengths), 30 - sum(lengths)
     row = np.pad(segments, (0, padding))[None]
     expected = np.concatenate([np.arange(n) for n in (*lengths, padding)])
-    np.testing.assert_array_equal(jit(positions_of)(jnp.asarray(row))[0], expected)
+    np.testing.assert_array_equal(jax.jit(positions_of)(jnp.asarray(row))[0], expected)
 
 
 def test_rotation_is_the_product_with_a_complex_number():

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssl_jax import nn
-from tests.nn.common import TINY, jit, meta
+from tests.nn.common import TINY, meta
 
 SPEC = TINY["bert"].bind(meta()).spec()
 
@@ -68,7 +68,7 @@ def test_dropout_scales_what_it_keeps():
     assert abs((out == 0).mean() - 0.25) < 0.02
 
 
-@partial(jit, static_argnums=2)
+@partial(jax.jit, static_argnums=2)
 def nll_and_gradient(logits, targets, vocab):
     total = lambda l: (jnp.sum(nll := nn.cross_entropy(l, targets, vocab)), nll)
     (_, nll), gradient = jax.value_and_grad(total, has_aux=True)(logits)
