@@ -20,21 +20,21 @@ from ssl_jax.text import SentencePiece, Text
 def config() -> Experiment:
     return Experiment(
         model=GptConfig(
-            num_layers=4,
-            dim=192,
-            num_heads=3,
+            num_layers=2,
+            dim=128,
+            num_heads=2,
             max_positions=128,
             dropout=0.0,
             attention_dropout=0.0,
             scan=False,
         ),
         objective=NextToken(plan=Chunks(length=128)),
-        text=Text(tokenizer=SentencePiece(vocab_size=4096)),
+        text=Text(tokenizer=SentencePiece(vocab_size=2048)),
         data=Data(source="python-docs", heldout=0.05),
         optim=Optim(
-            algorithm=AdamW(b2=0.98), peak_lr=2e-3, schedule=Cosine(warmup=0.1, final=0.1), weight_decay=0.1
+            algorithm=AdamW(b2=0.98), peak_lr=3e-3, schedule=Cosine(warmup=0.1, final=0.1), weight_decay=0.1
         ),
-        loop=Loop(duration=Steps(500), batch_size=16),
-        evals=Evals(every=250),
+        loop=Loop(duration=Steps(600), batch_size=16, log_every=20),
+        evals=Evals(every=200),
         checkpoint=Checkpoint(every=100),
     )

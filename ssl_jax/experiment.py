@@ -24,7 +24,7 @@ class Experiment:
     """
 
     seed: int = 0
-    init: str | None = None
+    init: str | None = field(default=None, metadata={"free": True})  # matters at birth alone
     model: ModelConfig
     objective: Objective
     text: Text = field(default_factory=Text)

@@ -3,6 +3,8 @@
 
 import collections
 import contextlib
+import dataclasses
+import json
 import platform
 import time
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import jax
 
-from ssl_jax import data, optim
+from ssl_jax import config, data, optim, parallel
 from ssl_jax.assemble import Setup, assemble
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop import flops
@@ -36,13 +38,14 @@ def pretrain(
 ) -> int:
     """Runs, or goes on with, the run in workdir.  Returns the exit status: 0 done, 3 diverged, 75, 130."""
     place = Workdir(workdir)
-    init = start_from or experiment.init
+    experiment = dataclasses.replace(experiment, init=start_from or experiment.init)
     first_process = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
         if first_process:
             place.lock()
             stack.callback(place.unlock)
         resuming = claim(place, experiment, recipe_source, fresh=fresh, console=console)
+        parallel.agree(recipe=json.dumps(config.to_json(experiment)), versions=json.dumps(versions()))
         if resuming and place.summary():
             return 0
 
@@ -59,7 +62,7 @@ def pretrain(
 
         checkpointer = Checkpointer(place.checkpoints, experiment.checkpoint)
         stack.callback(checkpointer.close)
-        state, step, next_row = begin(setup, checkpointer, place, init=init, branch=branch, console=console)
+        state, step, next_row = begin(setup, checkpointer, place, branch=branch, console=console)
         stop = loop(setup, state, step, next_row, checkpointer, place, console)
         if stop is not None:
             console.warn(stop.reason) if stop.status == 3 else console.print(stop.reason)
@@ -158,12 +161,11 @@ def begin(
     checkpointer: Checkpointer,
     place: Workdir,
     *,
-    init: str | None,
     branch: str | None,
     console: Any,
 ) -> tuple[State, int, int]:
     """(state, steps done, next row), from the first of: this workdir, --branch, --from, scratch."""
-    blueprint, layout = setup.blueprint, setup.layout
+    blueprint, layout, init = setup.blueprint, setup.layout, setup.bound.experiment.init
     restored = checkpointer.restore(blueprint.shapes, blueprint.shardings)
     if restored is not None:
         return resume(restored, place, console)

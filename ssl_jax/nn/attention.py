@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
+BLOCK = 512  # queries at a time in Kernel.BLOCKS, by default
 MASKED = -1e30  # finite: a row of nothing else gives no NaN
 
 
@@ -66,13 +67,14 @@ def attention(
     kernel: Kernel = Kernel.XLA,
     dropout: float = 0.0,
     key: Key[Array, ""] | None = None,
-    block: int = 512,
+    block: int | None = None,
 ) -> Float[Array, "B T H K"]:
     """softmax(q k^T / sqrt(K)) v over the visible keys (Vaswani et al. 2017, sec. 3.2); zeros at padding.
 
     window: how far a position sees, where local says so (a traced flag lets layers of one scan differ).
-    dropout, key: of the attention weights.  block: queries at a time in Kernel.BLOCKS.
+    dropout, key: of the attention weights.  block: queries at a time in Kernel.BLOCKS (default: BLOCK).
     """
+    block = block or BLOCK
     who = partial(visible, causal=causal, window=window)
     if kernel is Kernel.XLA or q.shape[1] <= block:
         index = jnp.arange(q.shape[1])

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
+from ssl_jax import parallel
 from ssl_jax.nn.dense import Dense, dense, dropout
 from ssl_jax.nn.embeddings import draw_table, gathered
 from ssl_jax.nn.norms import Norm
@@ -61,7 +62,8 @@ class Pooler(nnx.Module):
         self.dense = Dense(trunk.spec, trunk.spec.dim, trunk.spec.dim, names=("embed", None), rngs=rngs)
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B D"]:
-        return jnp.tanh(self.dense(x[:, 0]))
+        first = parallel.shard(x[:, 0], "batch", None)  # unpinned, fsdp would gather the rows
+        return parallel.shard(jnp.tanh(self.dense(first)), "batch", None)
 
 
 class Classifier(nnx.Module):
@@ -76,4 +78,5 @@ class Classifier(nnx.Module):
     def __call__(
         self, x: Float[Array, "*lead D"], key: Key[Array, ""] | None = None
     ) -> Float[Array, "*lead C"]:
-        return dense(dropout(x, self.dropout, key), self.kernel[...], self.bias[...])
+        y = dense(dropout(x, self.dropout, key), self.kernel[...], self.bias[...])
+        return parallel.shard(y, "batch", *(None,) * (y.ndim - 1))

@@ -72,25 +72,26 @@ class Stack(nnx.Module):
         (first) to the normed output (last)."""
         spec, positions = self.spec, positions_of(segments)
 
-        def step(x, block_layer_key):
+        def step(x, block_layer_key, local=None):
             block, layer, key = block_layer_key
+            layer = layer if local is None else layer._replace(local=local)
             # Rows stay where they are: without these pins XLA all-reduces hidden states under fsdp.
             x = parallel.shard(x, "batch", "length", None)
             y = parallel.shard(block(x, segments, positions, layer, key), "batch", "length", None)
             return y, x if every else None
 
-        step = checkpointed(step, spec.remat, scan=spec.scan)
         keys = None if key is None else jax.random.split(key, spec.num_layers)
-        layers = layers_of(spec)
+        layers = jax.tree.map(jnp.asarray, layers_of(spec))
         if spec.scan:
-            x, inputs = jax.lax.scan(step, x, (self.blocks, jax.tree.map(jnp.asarray, layers), keys))
+            step = checkpointed(step, spec.remat, scan=True)
+            x, inputs = jax.lax.scan(step, x, (self.blocks, layers, keys))
         else:
             inputs = []
             for i in range(spec.num_layers):
-                block = jax.tree.map(lambda p: p[i], self.blocks)  # noqa: B023
-                layer = Layer(*(None if a is None else a[i] for a in layers))
-                local = None if layer.local is None else bool(layer.local)  # static: the kernel may skip keys
-                x, before = step(x, (block, layer._replace(local=local), None if keys is None else keys[i]))
+                block, layer, key = jax.tree.map(lambda leaf: leaf[i], (self.blocks, layers, keys))  # noqa: B023
+                # A static flag, no argument of jax.checkpoint: the kernel may leave keys out.
+                static = partial(step, local=spec.local[i])
+                x, before = checkpointed(static, spec.remat, scan=False)(x, (block, layer, key))
                 inputs.append(before)
         out = x if self.final_norm is None else self.final_norm(x)
         return jnp.concatenate([jnp.stack(list(inputs)), out[None]]) if every else out

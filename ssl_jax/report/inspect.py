@@ -72,6 +72,6 @@ def show_text(experiment: Experiment, tokenizer: Any, typed: str) -> str:
         return f"pieces: {' '.join(tokenizer.pieces(ids))}\nids:    {' '.join(map(str, ids))}"
     objective = experiment.objective.bind(Meta(tokenizer=tokenizer))
     encoded = text.Encoder(tokenizer, experiment.text).encode_documents([typed])[0]
-    row = objective.plan.typed(encoded.tokens, encoded.word_starts, encoded.sentence_starts)
+    row = objective.plan.typed(encoded)
     example = Examples({row.id: row}, objective, experiment.seed)([row.id])
     return objective.show({name: example[name][0] for name in objective.spec()})

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Start-up of several processes."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from ssl_jax import parallel
+from ssl_jax.parallel import distributed
+from ssl_jax.types import UserError
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch):
+    for name in (distributed.COORDINATOR, distributed.NUM_PROCESSES, distributed.PROCESS_ID):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_one_process_needs_nothing():
+    assert parallel.initialize() is False
+
+
+@pytest.mark.parametrize(
+    ("env", "kind"),
+    [
+        ({}, None),
+        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, None),
+        ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, "slurm"),
+        ({"OMPI_COMM_WORLD_SIZE": "4"}, "openmpi"),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, None),
+        ({"TPU_WORKER_HOSTNAMES": "host-0,host-1"}, "tpu"),
+    ],
+)
+def test_a_scheduler_is_known_by_its_environment(env, kind):
+    assert parallel.cluster(env) == kind
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (("localhost:1", 2, None), "all three of --coordinator"),
+        ((None, 2, 0), "all three of --coordinator"),
+        (("localhost", 2, 0), "'localhost' is not host:port"),
+        (("localhost:x", 2, 0), "not host:port"),
+        (("localhost:1", 2, 2), "process 2 of 2: ids are 0 to 1"),
+    ],
+)
+def test_flags_that_do_not_fit_are_named(given, text):
+    with pytest.raises(UserError, match=text):
+        parallel.initialize(*given)
+
+
+def test_the_environment_is_read_and_its_mistakes_named(monkeypatch):
+    monkeypatch.setenv("SSL_JAX_NUM_PROCESSES", "two")
+    with pytest.raises(UserError, match="SSL_JAX_NUM_PROCESSES='two' is no whole number"):
+        parallel.initialize()
+    monkeypatch.setenv("SSL_JAX_NUM_PROCESSES", "2")
+    with pytest.raises(UserError, match="all three"):
+        parallel.initialize()
+
+
+PROGRAM = """
+import jax
+jax.config.update("jax_num_cpu_devices", 2)
+from ssl_jax import parallel
+from ssl_jax.types import UserError
+assert parallel.initialize(timeout_seconds=60)
+import jax.numpy as jnp, numpy as np
+mesh = parallel.MeshConfig().make()
+here = jax.process_index()
+mine = np.arange(4.0)[:, None] + 4 * here
+rows = jax.make_array_from_process_local_data(parallel.batch_sharding(mesh), mine)
+assert rows.shape == (8, 1)
+assert [d.process_index for d in mesh.devices.flat] == [0, 0, 1, 1]
+assert float(jax.jit(jnp.sum)(rows)) == 28.0
+parallel.agree(recipe="same")
+try:
+    parallel.agree(recipe="same", store=str(here))
+except UserError as error:
+    print(error)
+"""
+
+
+def test_two_processes_meet_and_agree():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    env |= {"JAX_PLATFORMS": "cpu", "SSL_JAX_COORDINATOR": address, "SSL_JAX_NUM_PROCESSES": "2"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM],
+            env=env | {"SSL_JAX_PROCESS_ID": str(i)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    for process in processes:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert "process 1 has another store than process 0" in out

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Meshes, rules and shardings."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jax.sharding import AxisType, PartitionSpec
+
+from ssl_jax import parallel
+from ssl_jax.types import Axes, UserError
+
+RULES = parallel.Rules()
+
+
+def test_minus_one_takes_the_devices_that_are_left():
+    mesh = parallel.MeshConfig(data=-1, fsdp=2, tensor=2).make()
+    assert dict(mesh.shape) == {"data": 2, "fsdp": 2, "tensor": 2, "context": 1}
+    assert set(mesh.axis_types) == {AxisType.Auto}
+    assert parallel.MeshConfig(data=1, fsdp=-1).shape(8)["fsdp"] == 8
+    assert parallel.MeshConfig().make(jax.devices()[:1]).size == 1
+
+
+@given(st.integers(1, 64), *[st.sampled_from([-1, 1, 2, 3, 4])] * 4)
+def test_a_shape_multiplies_to_the_devices_or_is_refused(num_devices, data, fsdp, tensor, context):
+    try:
+        config = parallel.MeshConfig(data=data, fsdp=fsdp, tensor=tensor, context=context)
+        shape = config.shape(num_devices)
+    except UserError:
+        fixed = [n for n in (data, fsdp, tensor, context) if n != -1]
+        free = 4 - len(fixed)
+        product = math.prod(fixed)
+        assert free > 1 or (num_devices % product if free else num_devices != product)
+    else:
+        assert math.prod(shape.values()) == num_devices
+
+
+@pytest.mark.parametrize(
+    ("axes", "text"),
+    [
+        ({"data": 3}, r"data=3 x .*the product is 3, not the 8 devices"),
+        ({"tensor": 3}, r"tensor=3 .*3 does not divide the 8 devices"),
+        ({"data": -1, "fsdp": -1}, "one of them may be -1"),
+        ({"fsdp": 0}, "1 or more"),
+    ],
+)
+def test_a_mesh_that_does_not_fit_names_both_numbers(axes, text):
+    with pytest.raises(UserError, match=text):
+        parallel.MeshConfig(**axes).make()
+
+
+def specs(names, shape, *, rules=RULES, **axes):
+    mesh = parallel.MeshConfig(**axes).make()
+    leaf = jax.ShapeDtypeStruct(shape, jnp.float32)
+    return parallel.shardings({"w": Axes(names)}, {"w": leaf}, mesh, rules)["w"].spec
+
+
+def test_rules_map_names_to_axes_and_leave_out_axes_of_one_device():
+    names = ("layers", "embed", "heads", "head_dim")
+    assert specs(names, (2, 8, 4, 3), fsdp=2, tensor=2) == PartitionSpec(None, "fsdp", "tensor")
+    assert specs(names, (2, 8, 4, 3), fsdp=2) == PartitionSpec(None, "fsdp")
+    assert specs(names, (2, 8, 4, 3)) == PartitionSpec()
+    assert specs(("embed", "embed"), (8, 8), fsdp=2) == PartitionSpec("fsdp")
+    rules = parallel.Rules(embed="tensor", mlp=None)
+    assert specs(("embed", "mlp"), (8, 8), tensor=2, rules=rules) == PartitionSpec("tensor")
+
+
+def test_a_dimension_that_does_not_divide_is_replicated_if_small_and_else_named():
+    assert specs(("embed", "mlp"), (7, 8), fsdp=2, tensor=2) == PartitionSpec(None, "tensor")
+    with pytest.raises(UserError, match=r"w \(2047, 512\): embed=2047 does not divide by the mesh's fsdp=2"):
+        specs(("embed", "mlp"), (2047, 512), fsdp=2)
+
+
+def test_an_unknown_name_lists_those_there_are():
+    with pytest.raises(KeyError, match="'width' has no rule; there are layers, vocab"):
+        specs(("width",), (8,), fsdp=2)
+
+
+def test_batches_are_split_by_rows():
+    mesh = parallel.MeshConfig(data=2, fsdp=2, tensor=2).make()
+    assert parallel.batch_sharding(mesh).spec == PartitionSpec(("data", "fsdp"))
+    assert parallel.batch_sharding(parallel.MeshConfig(data=1, tensor=8).make()).spec == PartitionSpec()
+    rows = jax.device_put(np.arange(8), parallel.batch_sharding(mesh))
+    assert {shard.data.shape for shard in rows.addressable_shards} == {(2,)}
+
+
+def test_shard_pins_activations_under_a_mesh_and_does_nothing_without():
+    x = jnp.ones((8, 4))
+    assert parallel.shard(x, "batch", None) is x
+    mesh = parallel.MeshConfig(data=4, tensor=2).make()
+    with parallel.use(mesh):
+        assert parallel.current() == (mesh, RULES)
+        pinned = jax.jit(lambda x: parallel.shard(x * 2, "batch", "mlp"))(x)
+        assert pinned.sharding.spec == PartitionSpec("data", "tensor")
+        one_row = jax.jit(lambda x: parallel.shard(x * 2, "batch", None))(x[:1])  # does not divide: whole
+        assert one_row.sharding.is_fully_replicated
+        assert not parallel.length_is_sharded()
+    assert parallel.current() is None
+    with parallel.use(parallel.MeshConfig(data=4, context=2).make()):
+        assert parallel.length_is_sharded()

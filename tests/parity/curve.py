@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training run of 50 steps that another framework can repeat: weights, batches and settings from fixed seeds.
+
+Float32, dropout 0, peak rate 5e-4 with warm-up: DESIGN's conditions for "equal".
+"""
+
+import dataclasses
+import functools
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from ssl_jax import optim, parallel
+from ssl_jax.data.plan_chunks import Chunks
+from ssl_jax.data.plan_pairs import Pairs
+from ssl_jax.loop.guards import NonFinite
+from ssl_jax.loop.state import State, draw
+from ssl_jax.loop.step import make_step
+from ssl_jax.objectives import BertPretraining, Masking, NextToken
+from ssl_jax.types import Objective, Part, Row
+from tests.models.tiny import FAMILIES, VOCAB, drawn
+from tests.objectives.fakes import CONTROL, chunk_rows, meta, pair_rows
+
+STEPS, BATCH, LENGTH = 50, 8, 24
+OPTIM = optim.Optim(peak_lr=5e-4, schedule=optim.Linear(warmup=5), weight_decay=0.1)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """family: the model, and the heads that the objective makes for it.  terms: what its loss adds up."""
+
+    family: str
+    objective: Objective
+    rows: list[Row]
+    terms: tuple[str, ...]
+
+    @property
+    def bound(self) -> Objective:
+        return self.objective.bind(meta(VOCAB))
+
+
+def _skewed(part: Part) -> Part:
+    """Small ids often and large ones seldom, so that there is something to learn."""
+    ordinary = VOCAB - CONTROL - 1
+    tokens = CONTROL + 1 + (part.tokens - CONTROL - 1) ** 2 // ordinary
+    return dataclasses.replace(part, tokens=tokens.astype(np.int32))
+
+
+def _half(part: Part) -> Part:
+    size = len(part.tokens) // 2
+    return dataclasses.replace(part, tokens=part.tokens[:size], word_starts=part.word_starts[:size])
+
+
+def _rows(rows: list[Row], *, shortened: bool = False) -> list[Row]:
+    """rows with skewed tokens; shortened: every third loses half of its last part."""
+    out = []
+    for row in rows:
+        *first, last = map(_skewed, row.parts)
+        out.append(dataclasses.replace(row, parts=(*first, _half(last) if shortened and row.id % 3 == 1 else last)))
+    return out
+
+
+CURVES = {
+    # Rows count very differently in both, so that a mean of means would show.
+    "bert": Curve(
+        "bert",
+        BertPretraining(plan=Pairs(length=LENGTH), masking=Masking(rate=0.5)),
+        _rows(pair_rows(LENGTH, STEPS * BATCH, VOCAB)),
+        ("mlm", "nsp"),
+    ),
+    "gpt2": Curve(
+        "gpt2",
+        NextToken(plan=Chunks(length=LENGTH)),
+        _rows(chunk_rows(LENGTH, STEPS * BATCH, VOCAB), shortened=True),
+        ("lm",),
+    ),
+}
+
+
+def batches(curve: Curve) -> Iterator[dict[str, np.ndarray]]:
+    objective = curve.bound
+    for step in range(STEPS):
+        rows = curve.rows[step * BATCH : (step + 1) * BATCH]
+        examples = [objective.example(row, np.random.Generator(np.random.Philox([5, row.id]))) for row in rows]
+        ids = np.array([row.id for row in rows], np.uint32)
+        stacked = {name: np.stack([e[name] for e in examples]) for name in examples[0]}
+        yield {**stacked, "row_id": ids, "row_hash": ids, "valid": np.ones(BATCH, bool)}
+
+
+def checksum(curve: Curve) -> int:
+    """Of all batches: a golden curve is worth nothing on other ones."""
+    crc = 0
+    for batch in batches(curve):
+        for name in sorted(batch):
+            crc = zlib.crc32(np.ascontiguousarray(batch[name]).tobytes(), crc)
+    return crc
+
+
+class Run:
+    """Our side: the real step, on one device.  quick: compiled with little optimisation, in half the time."""
+
+    def __init__(self, name: str, *, quick: bool = False, **step: Any):
+        self.curve = CURVES[name]
+        self.objective = self.curve.bound
+        self.mesh, self.rules = parallel.MeshConfig().make(jax.devices()[:1]), parallel.Rules()
+        self.blueprint, tx = draw(
+            FAMILIES[self.curve.family].build,
+            self.objective,
+            functools.partial(optim.build, OPTIM),
+            (NonFinite(),),
+            averaged=False,
+            mesh=self.mesh,
+            rules=self.rules,
+        )
+        function = make_step(
+            self.blueprint.graphdef, self.objective, tx, self.schedule, (NonFinite(),), seed=0, **step
+        )
+        shardings = self.blueprint.shardings
+        self._step = jax.jit(
+            function,
+            in_shardings=(shardings, parallel.batch_sharding(self.mesh)),
+            out_shardings=(shardings, None),
+            donate_argnums=0,
+            compiler_options=parallel.once(self.mesh) if quick else None,
+        )
+
+    @property
+    def schedule(self) -> Any:
+        return optim.schedule(OPTIM, STEPS)
+
+    @property
+    def decay_mask(self) -> Any:
+        return optim.decay_mask(OPTIM, self.blueprint.axes)
+
+    def params(self) -> Any:
+        """numpy, before the first step; half as wide as for the logits, so that 50 steps of Adam matter."""
+        return drawn(self.blueprint.shapes.params, spread=0.5)
+
+    def losses(self, steps: int = STEPS) -> dict[str, np.ndarray]:
+        """name -> [steps]: the loss, its terms and the gradient's norm before clipping."""
+        shapes, params = self.blueprint.shapes, self.params()
+        zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+        state = State(zeros.step, params, zeros.opt, zeros.extra, zeros.guards, zeros.ema)
+        state = jax.device_put(state, self.blueprint.shardings)
+        out = []
+        with parallel.use(self.mesh, self.rules):
+            for _, batch in zip(range(steps), batches(self.curve)):
+                state, metrics = self._step(state, batch)
+                out.append({key: np.float32(metrics[key]) for key in ("loss", *self.curve.terms, "grad_norm")})
+        return {key: np.array([entry[key] for entry in out]) for key in out[0]}
