@@ -5,6 +5,7 @@ import collections
 import contextlib
 import dataclasses
 import json
+import os
 import platform
 import time
 from pathlib import Path
@@ -24,6 +25,11 @@ from ssl_jax.loop.trackers import Copies, JsonLines, cut_after
 from ssl_jax.types import UserError
 from ssl_jax.weights import adopt, branch_point
 from ssl_jax.workdir import Workdir, changed
+
+
+def choose_deterministic_kernels() -> None:
+    """GPU kernels without atomics, for bit for bit equal runs.  Before anything uses a device."""
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
 
 
 def pretrain(
@@ -72,7 +78,16 @@ def pretrain(
 
 def prepare(experiment: Experiment, console: Any) -> data.Corpus:
     """The corpus, built if it isn't there.  Several processes never build: one prepares beforehand."""
-    corpus = data.prepare(experiment.data, experiment.text, console.progress)
+    if jax.process_count() > 1:
+        corpus = data.prepared(experiment.data, experiment.text)
+        parallel.agree(corpus=corpus.fingerprint if corpus else "missing")
+        if corpus is None:
+            raise UserError(
+                "the corpus is not prepared, and several processes don't build it; run once, where all of "
+                "them can read it: ssl-jax prepare RECIPE (with the same --set)"
+            )
+    else:
+        corpus = data.prepare(experiment.data, experiment.text, console.progress)
     console.print(corpus.report_text())
     return corpus
 
@@ -83,8 +98,8 @@ def claim(place: Workdir, experiment: Experiment, source: str | None, *, fresh: 
         return place.exists() and not fresh
     if place.is_foreign():
         raise UserError(f"{place.path} isn't empty and holds no run; choose another --workdir")
-    if fresh:
-        place.clear()
+    if fresh or not place.is_begun():
+        place.clear()  # a start that failed on its way to the first step binds nobody to its recipe
     resuming = place.exists()
     if resuming:
         free = place.refuse_changes(experiment, longer=may_lengthen(place, experiment))

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from ssl_jax import config
+from ssl_jax.loop.checkpoint import saved_steps
 from ssl_jax.loop.seal import write_atomically
 from ssl_jax.types import Failure, UserError
 
 OURS = (
-    "config.json",
     "run.json",
     "recipe.py",
     "summary.json",
@@ -30,8 +30,10 @@ OURS = (
     "parameters.txt",
     "loss.svg",
     "error.log",
+    "config.json",
 )
 OURS_FOLDERS = ("checkpoints", "tokenizer", "tensorboard", "wandb")
+FIRST = (".lock", "config.json.partial")  # what a start that was killed at once may leave
 
 
 class Workdir:
@@ -80,14 +82,18 @@ class Workdir:
 
     def is_foreign(self) -> bool:
         """Holds something, but no run of ours."""
-        return not self.exists() and any(p.name != ".lock" for p in self.path.iterdir())
+        return not self.exists() and any(p.name not in FIRST for p in self.path.iterdir())
+
+    def is_begun(self) -> bool:
+        """Whether a run came as far as its first step; before that nothing is worth going on with."""
+        return bool(self.resolved()) or bool(saved_steps(self.checkpoints))
 
     def clear(self) -> None:
-        """Removes the run, and only what a run makes."""
-        for name in OURS:
-            (self.path / name).unlink(missing_ok=True)
+        """Removes the run, and only what a run makes; config.json, the proof that it is ours, last."""
         for name in OURS_FOLDERS:
             shutil.rmtree(self.path / name, ignore_errors=True)
+        for name in OURS:
+            (self.path / name).unlink(missing_ok=True)
 
     def experiment(self) -> Any:
         try:
@@ -100,9 +106,9 @@ class Workdir:
 
     def record(self, experiment: Any, recipe_source: str | None) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / "config.json", config.to_json(experiment))  # first: it makes the folder ours
         if recipe_source is not None:
             write_atomically(self.path / "recipe.py", recipe_source)
-        write_json(self.path / "config.json", config.to_json(experiment))
 
     def resolved(self) -> dict[str, Any]:
         """What was fixed at birth; empty where the run never came that far."""

@@ -22,12 +22,14 @@ def _recipe(reference: str, sets: list[str]) -> tuple[Experiment, str, str]:
 
 
 def pretrain(args: argparse.Namespace, console: Console) -> int:
+    experiment, source, name = _recipe(args.recipe, args.sets)
+    if experiment.loop.deterministic:
+        run.choose_deterministic_kernels()
     several = parallel.initialize(
         args.coordinator, args.num_processes, args.process_id, auto=args.distributed
     )  # first: nothing may use a device before it
     speaks = not several or jax.process_index() == 0
     console.quiet = not speaks
-    experiment, source, name = _recipe(args.recipe, args.sets)
     args.workdir = args.workdir or Path("runs") / name  # an unforeseen error leaves its log there
     status = run.pretrain(
         experiment,

@@ -18,7 +18,7 @@ from ssl_jax.data.plan_chunks import Chunks
 from ssl_jax.data.plan_mixture import MixUnit
 from ssl_jax.data.plan_packed import Packed
 from ssl_jax.data.plan_pairs import Pairs
-from ssl_jax.data.prepare import prepare, train_tokenizer
+from ssl_jax.data.prepare import prepare, prepared, train_tokenizer
 from ssl_jax.data.store import Damaged, Store
 
 __all__ = [
@@ -41,5 +41,6 @@ __all__ = [
     "Weighted",
     "open_corpus",
     "prepare",
+    "prepared",
     "train_tokenizer",
 ]

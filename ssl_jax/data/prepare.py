@@ -50,7 +50,7 @@ def prepare(data: Data, text: Any, progress: Progress | None = None, tokenizer: 
     sources = open_sources(data)
     progress("look at the sources", 0, None, "files")
     key = store_key(data, text, sources, tokenizer)
-    folder = Path(data.store).expanduser() if data.store else cache_dir() / "stores" / key[:32]
+    folder = _place(data, key)
     corpus = _published(folder, key, in_cache=not data.store)
     if corpus:
         return corpus
@@ -62,6 +62,19 @@ def prepare(data: Data, text: Any, progress: Progress | None = None, tokenizer: 
         with locked(building / "lock", waiting):
             corpus = _published(folder, key, in_cache=not data.store)
             return corpus or _build(building, folder, key, data, text, sources, progress, tokenizer)
+
+
+def prepared(data: Data, text: Any) -> Corpus | None:
+    """The corpus of a recipe where a valid store is there already, else None; builds nothing."""
+    _check(data)
+    if data.source is None or (data.store and is_remote(data.store)):
+        return prepare(data, text)
+    key = store_key(data, text, open_sources(data))
+    return _published(_place(data, key), key, in_cache=not data.store)
+
+
+def _place(data: Data, key: str) -> Path:
+    return Path(data.store).expanduser() if data.store else cache_dir() / "stores" / key[:32]
 
 
 def train_tokenizer(data: Data, text: Any, progress: Progress | None = None) -> Path:

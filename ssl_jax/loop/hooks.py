@@ -147,7 +147,9 @@ class Log:
         self._seconds += info.seconds
         self._wait += info.wait
         self._rows += info.rows[1] - info.rows[0]
-        due = info.step % self.every == 0 or info.step == self.last or info.stop is not None
+        # A run that was told to stop logs nothing that the undisturbed run wouldn't; one that diverged does.
+        diverged = info.stop is not None and info.stop.status == 3
+        due = info.step % self.every == 0 or info.step == self.last or diverged
         if not due and not any(name.startswith("heldout/") for name in info.metrics):
             return None
         rows_per_second = self._rows / max(self._seconds, 1e-9)

@@ -11,6 +11,7 @@ from ssl_jax.loop.seal import write_atomically
 from ssl_jax.loop.trackers import read_lines
 from ssl_jax.report import curve
 from ssl_jax.report.baseline import unigram_cross_entropy
+from ssl_jax.types import UserError
 from ssl_jax.use.guess import guesses
 from ssl_jax.workdir import Workdir, write_json
 
@@ -40,7 +41,11 @@ def summarise(place: Workdir) -> dict[str, Any]:
     title = f"{place.path.name}: {lines[-1]['step']} steps"
     write_atomically(place.path / "loss.svg", curve.svg(training, heldout, title))
     measured = [line for line in lines if "heldout/loss" in line]
-    corpus = data.open_corpus(Path(place.resolved()["corpus"]))
+    try:
+        corpus = data.open_corpus(place.resolved()["corpus"])
+    except UserError:  # the cache was emptied since: the table does without it
+        corpus = None
+    compared = corpus if measured else None
     tokenizer = loaded.tokenizer
     return {
         "steps": lines[-1]["step"],
@@ -48,10 +53,10 @@ def summarise(place: Workdir) -> dict[str, Any]:
         "skipped": lines[-1].get("skipped", 0),
         "before": heldout_of(measured[0]) if len(measured) > 1 else {},
         "after": heldout_of(measured[-1]) if measured else {},
-        "unigram": unigram_cross_entropy(corpus.train, corpus.heldout, tokenizer.vocab_size)
-        if measured
+        "unigram": unigram_cross_entropy(compared.train, compared.heldout, tokenizer.vocab_size)
+        if compared
         else None,
-        "examples": examples(loaded, corpus) if measured else [],
+        "examples": examples(loaded, compared) if compared else [],
         "curve": curve.text(training),
     }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes curves.npz: the 50 losses of each run of tests/parity/curve.py as torch and `transformers` computed them.
+"""Writes curves.npz: the 50 losses of each run of tests/parity/curve.py, by torch and `transformers`.
 
     python -m tests.golden.make_curves        # from the repository's root; needs torch and transformers
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One tiny model of every family, its weights and its documents: the same wherever they are drawn.
 
-All sizes are odd or at least no power of two, so that no transposed kernel and no swapped axis fits by chance.
+Sizes are odd, or at least no powers of two, so that no transposed kernel and no swapped axis fits by chance.
 N documents of n tokens each; B rows of T positions; D width; V vocabulary.
 """
 
@@ -136,7 +136,7 @@ def types_of(document: np.ndarray) -> np.ndarray:
 
 
 def laid_out(rows: tuple[tuple[int, ...], ...]) -> tuple[dict[str, np.ndarray], list[tuple[int, slice]]]:
-    """The documents named in each row, end to end: tokens, types, segments [ROWS, LENGTH], and where each is."""
+    """The documents of each row, end to end: tokens, types, segments [ROWS, LENGTH], and where each is."""
     batch = {name: np.zeros((ROWS, LENGTH), np.int32) for name in ("tokens", "types", "segments")}
     places = {}
     all_documents = documents()

@@ -99,7 +99,7 @@ def gpt2(params: Params, vocab_size: int) -> State:
 
 
 def modernbert(params: Params, vocab_size: int) -> State:
-    """ModernBertForMaskedLM.  Layer 0's norm before attention, which ours holds and never uses, has no name."""
+    """ModernBertForMaskedLM.  Layer 0's norm before attention, which ours never uses, has no name."""
     trunk, head = params["trunk"], params["heads"]["mlm"]
     state = {
         "model.embeddings.tok_embeddings.weight": trunk["embeddings"]["tokens"][:vocab_size],

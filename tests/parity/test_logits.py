@@ -4,8 +4,8 @@
 import numpy as np
 import pytest
 
-from tests.models.tiny import ALONE, FAMILIES, PACKED, distance, logits
 from tests.models.test_golden_logits import GOLDEN, TOLERANCE
+from tests.models.tiny import ALONE, FAMILIES, PACKED, distance, logits
 from tests.parity.peers import peer_logits
 
 pytestmark = pytest.mark.parity

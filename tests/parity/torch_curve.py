@@ -67,7 +67,8 @@ def torch_losses(name: str) -> dict[str, np.ndarray]:
     run = Run(name)
     to_names = NAMES[run.curve.family]
     params = run.params()
-    model = load(BUILDERS[run.curve.family](FAMILIES[run.curve.family].config), to_names(params, VOCAB)).train()
+    empty = BUILDERS[run.curve.family](FAMILIES[run.curve.family].config)
+    model = load(empty, to_names(params, VOCAB)).train()
 
     masks = jax.tree.map(lambda p, decayed: np.full(p.shape, decayed, np.float32), params, run.decay_mask)
     decayed = {key: mask.mean() for key, mask in to_names(masks, VOCAB).items()}
