@@ -160,6 +160,7 @@ def compare(ours: Path, peer: Path, corpus: Path, args: argparse.Namespace) -> l
         order = ("ours", "peer") if i % 2 == 0 else ("peer", "ours")
         found = {side: run(side, folders[side], corpus, args.threads, args.whole) for side in order}
         pairs.append(Pair(**found))
+        print(f"  pair {i + 1}: ratio {pairs[-1].ratio:.2f}", file=sys.stderr, flush=True)
     return pairs
 
 
@@ -182,7 +183,8 @@ def main() -> None:
     texts = documents(args.text, args.first_mb)
     size = sum(len(text.encode()) for text in texts)
     print(
-        f"{len(texts):,} documents, {size / 1e6:.1f} MB; vocabulary {args.vocab_size:,}; {args.threads} threads"
+        f"{len(texts):,} documents, {size / 1e6:.1f} MB; vocabulary {args.vocab_size:,}; "
+        f"{args.threads} threads"
     )
     names = "sentencepiece", "tokenizers", "numpy"
     print(f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in names))

@@ -175,7 +175,7 @@ def load(model: str) -> Loaded:
         return params
 
     shapes = jax.eval_shape(params_of, jax.random.key(0))
-    found = best_params(source, {}, SingleDeviceSharding(jax.devices()[0]))
+    found = best_params(source, {}, SingleDeviceSharding(jax.local_devices()[0]))
     names = list(flat_params(shapes))
     if missing := [name for name in names if name not in found]:
         raise UserError(f"{source} lacks {missing[0]}: it was written by another version of ssl_jax")

@@ -2,11 +2,23 @@
 """What every test stands on: 8 fake CPU devices, shape checks on our own signatures, golden files."""
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 # Before jax is imported by anybody: it reads these once.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Compiling is most of the suite's time.  These flags make it several times faster, and what it makes slower;
+# what one test compiled the next ones (and the processes they start) need not compile again.
+ROOT = Path(__file__).resolve().parents[1]
+FAST_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+if version("jaxlib").startswith("0.10."):  # later ones don't know it
+    FAST_COMPILE += " --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", FAST_COMPILE)
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / f"jaxlib-{version('jaxlib')}")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import hypothesis
 import jax
@@ -22,8 +34,6 @@ jaxtyping.install_import_hook(["ssl_jax.nn", "ssl_jax.models", "ssl_jax.objectiv
 hypothesis.settings.register_profile("here", deadline=None, max_examples=50)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

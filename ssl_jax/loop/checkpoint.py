@@ -232,7 +232,14 @@ def read_leaves(
     sealed = seal.read(folder / "_seals" / f"{step}.json")
     if sealed and (wrong := seal.damage(place, sealed)):
         raise UserError(f"checkpoint {step} in {folder} is damaged: {wrong}")
-    reader = ocp.PyTreeCheckpointer()
+    # By itself: of several processes one may want to read (the table at the end), and nobody waits for it.
+    me = jax.process_index()
+    only_me = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"reader{me}"
+    )
+    reader = ocp.Checkpointer(
+        ocp.PyTreeCheckpointHandler(multiprocessing_options=only_me), multiprocessing_options=only_me
+    )
     tree = reader.metadata(place / "state").item_metadata.tree
     item = {
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=shardings.get(name, default))

@@ -59,7 +59,7 @@ COMPARED = ("step", "loss", "mlm", "mlm_accuracy", "nsp", "nsp_accuracy", "lr", 
 def documents(count: int, sentences: tuple[int, int] = (2, 6)) -> list[str]:
     """Documents of made-up words, always the same."""
     rng = random.Random(0)
-    syllables = "ka lo mi ter sun va ne ro shi pon del ga".split()
+    syllables = ["ka", "lo", "mi", "ter", "sun", "va", "ne", "ro", "shi", "pon", "del", "ga"]
     words = ["".join(rng.choices(syllables, k=rng.randint(1, 3))) for _ in range(150)]
 
     def sentence():
@@ -120,9 +120,10 @@ def make_place(folder: Path, compiled: Path) -> Place:
 
 def end(process: subprocess.Popen, status: int) -> tuple[str, str]:
     try:
-        out, err = process.communicate(timeout=300)
-    finally:
+        out, err = process.communicate(timeout=180)
+    except subprocess.TimeoutExpired:
         process.kill()
+        out, err = process.communicate()
     assert process.returncode == status, f"exit status {process.returncode}, not {status}\n{out}\n{err}"
     return out, err
 

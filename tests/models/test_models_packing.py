@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ssl_jax import nn
-from tests.nn.common import TINY, VOCAB, made
+from tests.nn.common import QUICK, TINY, VOCAB, made
 
 LENGTH = 16
 DOCUMENTS = [7, 5, 3, 11, 4]
@@ -52,7 +52,7 @@ def test_packed_equals_unpacked(family, kernel, scan, monkeypatch):
         return jnp.sum(error), states
 
     results = []
-    compute = jax.jit(jax.value_and_grad(run, has_aux=True))
+    compute = jax.jit(jax.value_and_grad(run, has_aux=True), compiler_options=QUICK)
     for groups in (PACKED, ALONE):
         tokens, segments, place = rows(groups)
         (_, states), gradient = compute(params, tokens, segments, place)

@@ -15,6 +15,9 @@ from ssl_jax.types import Meta
 
 VOCAB = 100  # padded to 128 inside
 
+# compiler_options of an outermost jax.jit: half the time to compile, and each program runs only once.
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
 TINY = {
     "bert": models.BertConfig(num_layers=2, dim=32, num_heads=4, mlp_dim=48, max_positions=32, norm_eps=1e-6),
     "gpt": models.GptConfig(num_layers=2, dim=32, num_heads=4, mlp_dim=48, max_positions=32),

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ssl_jax import nn, parallel
-from tests.nn.common import TINY, VOCAB, made
+from tests.nn.common import QUICK, TINY, VOCAB, made
 
 ROWS, LENGTH, MASKED = 8 * 17, 13, 11
 DATA = {"data": 8}
@@ -60,6 +60,7 @@ def compiled(family, **axes):
         jax.value_and_grad(functools.partial(loss, graphdef)),
         in_shardings=(of_params, parallel.batch_sharding(mesh, rules)),
         out_shardings=(None, of_params),
+        compiler_options=QUICK,
     )
     with parallel.use(mesh, rules):
         program = step.lower(params, fed).compile()
