@@ -11,6 +11,7 @@ clipping, and no batch-size warm-up.
 Hardware: a pod (--set loop.micro_batch=N for less).  Time: not yet measured.  Expect: not yet measured.
 """
 
+from ssl_jax import nn
 from ssl_jax.data import Data, Packed
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop.checkpoint import Checkpoint
@@ -24,7 +25,7 @@ from ssl_jax.text import SentencePiece, Text
 
 def config() -> Experiment:
     return Experiment(
-        model=ModernConfig(compute_dtype="bfloat16"),
+        model=ModernConfig(compute_dtype="bfloat16", kernel=nn.Kernel.BLOCKS),
         objective=MaskedLm(plan=Packed(length=1024), masking=Masking(rate=0.3)),
         text=Text(tokenizer=SentencePiece(vocab_size=50_368)),
         data=Data(source="corpus", heldout=0.001),

@@ -23,7 +23,7 @@ from ssl_jax.loop.loop import StepInfo, Stop, train
 from ssl_jax.loop.state import State, born
 from ssl_jax.loop.trackers import Copies, JsonLines, cut_after
 from ssl_jax.types import UserError
-from ssl_jax.weights import adopt, branch_point
+from ssl_jax.weights import adopt, branch_point, find
 from ssl_jax.workdir import Workdir, changed
 
 
@@ -51,6 +51,9 @@ def pretrain(
             place.lock()
             stack.callback(place.unlock)
         resuming = claim(place, experiment, recipe_source, fresh=fresh, console=console)
+        if not saved_steps(place.checkpoints):
+            for model in filter(None, (experiment.init, branch)):
+                find(model)  # before hours of preparing
         parallel.agree(recipe=json.dumps(config.to_json(experiment)), versions=json.dumps(versions()))
         if resuming and place.summary():
             return 0

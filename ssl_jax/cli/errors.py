@@ -11,6 +11,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
+from logging import CRITICAL, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,9 @@ def guarded(args: argparse.Namespace) -> int:
 
         from ssl_jax.cli.commands import COMMANDS
 
-        if not args.debug:
-            logging.set_verbosity(logging.ERROR)  # libraries' warnings about their own files
+        if not args.debug:  # libraries tell of their threads' errors at length; the error itself comes to us
+            logging.set_verbosity(logging.FATAL)
+            getLogger("asyncio").setLevel(CRITICAL)
         return COMMANDS[args.command](args, console) or 0
     except SystemExit as end:
         if end.code == 75:

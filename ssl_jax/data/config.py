@@ -2,7 +2,7 @@
 """What a recipe says about its corpus: `Data` and the sources it may name."""
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class Unit(enum.StrEnum):
@@ -118,9 +118,9 @@ class Data:
     source: str | Source | None = "python-docs"
     text_key: str = "text"
     unit: Unit = Unit.AUTO
-    store: str | None = None
+    store: str | None = field(default=None, metadata={"free": True})
     heldout: float = 0.02
     dedup: bool = False
     max_bad: float = 0.001
     max_document_bytes: int = 2**28
-    num_threads: int = 0
+    num_threads: int = field(default=0, metadata={"free": True})

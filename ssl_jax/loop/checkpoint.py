@@ -81,6 +81,8 @@ class Checkpointer:
     def save(self, step: int, state: State, meta: Mapping[str, Any]) -> None:
         """Starts a save; returns once the state is off the device.  Raises what an earlier save hit."""
         self.poll(wait=True)
+        if jax.process_index() == 0:
+            check_room(self.folder, state)
         args = self._ocp.args
         with disk_errors(self.folder):
             self._manager.save(
@@ -255,6 +257,20 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
+def check_room(folder: Path, state: State) -> None:
+    """Raises Failure where the state will not fit: before a library's threads find out, each in many lines."""
+    needed, free = sum(leaf.nbytes for leaf in flat(state).values()), shutil.disk_usage(folder).free
+    if free < needed:
+        raise full(folder, f" ({needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free)")
+
+
+def full(folder: Path, detail: str = "") -> Failure:
+    return Failure(
+        f"the disk of {folder} is full{detail}: the checkpoint was not saved, earlier ones are intact; "
+        "make room and run the same command again"
+    )
+
+
 @contextlib.contextmanager
 def disk_errors(folder: Path):
     """A full disk, however deep it was hit, as one line."""
@@ -263,10 +279,7 @@ def disk_errors(folder: Path):
     except Exception as error:
         text = f"{error!r} {error.__cause__!r} {error.__context__!r}"
         if "No space left" in text or "ENOSPC" in text or "Disk quota" in text:
-            raise Failure(
-                f"the disk of {folder} is full: the checkpoint was not saved, earlier ones are intact; "
-                "make room and run the same command again"
-            ) from error
+            raise full(folder) from error
         raise
 
 

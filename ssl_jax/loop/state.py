@@ -92,7 +92,10 @@ def born(blueprint: Blueprint, seed: int, mesh: Mesh, rules: parallel.Rules) -> 
     """A fresh state.  No leaf ever exists unsharded."""
     with parallel.use(mesh, rules):
         key = jax.random.key(seed)
-        return jax.jit(blueprint.make, out_shardings=blueprint.shardings)(key)
+        make = jax.jit(
+            blueprint.make, out_shardings=blueprint.shardings, compiler_options=parallel.once(mesh)
+        )
+        return make(key)
 
 
 def flat(state: State) -> dict[str, Any]:

@@ -36,7 +36,9 @@ class JsonLines:
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         line = json.dumps({"step": step, **{k: plain(v) for k, v in values.items()}}) + "\n"
-        os.write(self._fd, line.encode())
+        left = memoryview(line.encode())
+        while left:  # a disk that fills up takes a part; the next call then says why
+            left = left[os.write(self._fd, left) :]
 
     def close(self) -> None:
         os.fsync(self._fd)

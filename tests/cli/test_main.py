@@ -104,7 +104,7 @@ def test_a_typing_mistake_is_one_line_and_status_2(words, said, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["pretrain", "bert_tinny"], "no recipe bert_tinny; did you mean bert_tiny?"),
+        (["pretrain", "bert_tinny"], "no recipe bert_tinny; did you mean bert_tiny"),
         (["pretrain", "bert_tiny", "--set", "optim.peaklr=1"], "did you mean optim.peak_lr?"),
         (["prepare", "{recipe}"], "mine.py:4: ZeroDivisionError"),
         (["pretrain", "bert_tiny", "--num-processes", "2"], "all three of --coordinator"),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One small corpus and one uninterrupted run for all tests here."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,11 @@ def whole(place, tmp_path_factory) -> Path:
     out, _ = place.done(workdir)
     assert "40 steps done" in out
     return workdir
+
+
+@pytest.fixture(autouse=True)
+def signals_as_they_were():
+    """A command that runs in this process takes SIGTERM; pytest gets it back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)

@@ -92,8 +92,11 @@ class Place:
             text=True,
         )
 
-    def pretrain(self, workdir: Path, *args: Any, recipe: str = "", **env: str) -> subprocess.Popen:
-        return self.start("pretrain", f"{self.recipe}{recipe}", "--workdir", workdir, *args, **env)
+    def pretrain(
+        self, workdir: Path, *args: Any, recipe: str = "", at: Path | None = None, **env: str
+    ) -> subprocess.Popen:
+        """recipe: ":function" of the recipe's file; at: another file."""
+        return self.start("pretrain", f"{at or self.recipe}{recipe}", "--workdir", workdir, *args, **env)
 
     def done(self, workdir: Path, *args: Any, status: int = 0, **kwargs: Any) -> tuple[str, str]:
         """What a run to its end said on stdout and stderr; checks its exit status."""
@@ -126,6 +129,15 @@ def end(process: subprocess.Popen, status: int) -> tuple[str, str]:
         out, err = process.communicate()
     assert process.returncode == status, f"exit status {process.returncode}, not {status}\n{out}\n{err}"
     return out, err
+
+
+def said(capsys: Any) -> str:
+    """What a command in this process complained with: one line, the last, and no traceback."""
+    err = capsys.readouterr().err
+    complaints = [line for line in err.splitlines() if line.startswith("ssl-jax:")]
+    assert len(complaints) == 1 and err.endswith(complaints[0] + "\n"), err
+    assert "Traceback" not in err
+    return complaints[0]
 
 
 def wait_for(process: subprocess.Popen, condition: Callable[[], Any], seconds: float = 240) -> Any:

@@ -10,7 +10,9 @@ from ssl_jax.loop.checkpoint import saved_steps
 from tests.end_to_end.runs import assert_same_run, end, last_step, lines, wait_for
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 75), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_where_it_stands_and_nothing_is_lost(place, whole, tmp_path, number, status):
     workdir = tmp_path / "run"
     sets = ["--set", "checkpoint.every=1000"]  # what is there afterwards, the signal saved
@@ -53,6 +55,7 @@ def test_log_lines_between_the_logged_steps_leave_no_trace(place, tmp_path):
     assert_same_run(workdir, whole)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_says_why_and_leaves_with_3(place, tmp_path):
     workdir = tmp_path / "run"
     sets = ["optim.peak_lr=1e38", "optim.clip_norm=None", "optim.schedule.warmup=0", "evals.every=None"]

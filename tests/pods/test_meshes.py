@@ -16,7 +16,11 @@ from ssl_jax.loop.loop import Steps
 from ssl_jax.optim import Constant
 from tests.end_to_end.runs import curve, make_place
 
-MESHES = [dict(data=8), dict(data=2, fsdp=2, tensor=2), dict(data=1, fsdp=4, tensor=2)]
+FAST = dict(data=2, fsdp=2, tensor=2)
+MESHES = [
+    FAST,
+    *(pytest.param(mesh, marks=pytest.mark.slow) for mesh in (dict(data=8), dict(data=1, fsdp=4, tensor=2))),
+]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +91,7 @@ def test_a_run_on_eight_devices_follows_one_device_and_moves_to_another_mesh(rec
     """Six steps here, six more on a mesh of another shape: the rows and losses of one device throughout."""
     ours = go(recipe, tmp_path / "run", parallel.MeshConfig(**mesh))
     assert_follows(ours, single[:7])
-    other = dict(data=1, fsdp=2, tensor=4) if mesh == MESHES[0] else MESHES[0]
+    other = dict(data=4, fsdp=2) if mesh == FAST else FAST
     moved = go(recipe, tmp_path / "run", parallel.MeshConfig(**other), 12)
     assert saved_steps(tmp_path / "run" / "checkpoints") == [9, 12]
     assert_follows(moved, single)
