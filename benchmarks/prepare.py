@@ -40,14 +40,15 @@ ABOUT = {
 }
 
 
-def documents(source: str, first_mb: float | None) -> list[str]:
+def documents(source: str, unit: str, first_mb: float | None) -> list[str]:
     """The documents of a text, cut from its first so many MB (10^6 bytes) of UTF-8."""
-    from ssl_jax.data import Data
+    from ssl_jax.data import Data, Unit
     from ssl_jax.data.sources import open_sources
 
+    data = Data(source=source, unit=Unit(unit))
     left = float("inf") if first_mb is None else first_mb * 1e6
     texts = []
-    for text in itertools.chain.from_iterable(s.records() for s in open_sources(Data(source=source))):
+    for text in itertools.chain.from_iterable(s.records() for s in open_sources(data)):
         if isinstance(text, str):
             raw = text.encode()
             if len(raw) > left:
@@ -170,6 +171,8 @@ def main() -> None:
     )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     parser.add_argument("--text", default="python-docs", help="a file, glob or folder (default: python-docs)")
+    units = ("auto", "file", "line", "block", "section")
+    parser.add_argument("--unit", choices=units, default="auto", help="what a document is (default: auto)")
     parser.add_argument("--first-mb", type=float, help="take so many MB of it (default: all)")
     parser.add_argument("--vocab-size", type=int, default=8192)
     parser.add_argument("--threads", type=int, default=cores)
@@ -180,7 +183,7 @@ def main() -> None:
     parser.add_argument("--whole", action="store_true", help="time the whole of prepare, not its encoding")
     args = parser.parse_args()
 
-    texts = documents(args.text, args.first_mb)
+    texts = documents(args.text, args.unit, args.first_mb)
     size = sum(len(text.encode()) for text in texts)
     print(
         f"{len(texts):,} documents, {size / 1e6:.1f} MB; vocabulary {args.vocab_size:,}; "

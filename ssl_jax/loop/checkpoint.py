@@ -258,7 +258,7 @@ def first_line(error: BaseException) -> str:
 
 
 def check_room(folder: Path, state: State) -> None:
-    """Raises Failure where the state will not fit: before a library's threads find out, each in many lines."""
+    """Raises Failure where the state will not fit, before a library's threads each say so at length."""
     needed, free = sum(leaf.nbytes for leaf in flat(state).values()), shutil.disk_usage(folder).free
     if free < needed:
         raise full(folder, f" ({needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free)")

@@ -53,7 +53,7 @@ def published(tmp_path):
         (b"caf\xe9 au lait.\nd\xe9j\xe0 vu.\n", [], "corpus.txt: byte 3 (line 1): not UTF-8"),
         (GOOD.replace(b"\n", b" "), [], "one document"),
         (GOOD, ["text.tokenizer.vocab_size=50000"], "vocab_size"),
-        (b"--\n!!\n", ["text.tokenizer.vocab_size=262"], "no document holds a word"),
+        (b"--\n!!\n", ["text.tokenizer.vocab_size=264"], "no document holds a word"),
     ],
     ids=["missing", "empty", "binary", "latin-1", "one", "vocabulary", "wordless"],
 )

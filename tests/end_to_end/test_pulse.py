@@ -13,7 +13,7 @@ def test_killed_and_started_again_equals_uninterrupted(place, whole, tmp_path):
     kill(process)
     assert last_step(workdir) < 40
 
-    out, err = place.done(workdir)
+    out, _ = place.done(workdir)
     at = int(re.search(r"resuming \S+ at step (\d+) \(\w+", out)[1])
     assert at >= 4 and at % 4 == 0
     assert f"data from row {8 * at}" in out

@@ -59,7 +59,7 @@ def test_log_lines_between_the_logged_steps_leave_no_trace(place, tmp_path):
 def test_a_run_that_diverges_says_why_and_leaves_with_3(place, tmp_path):
     workdir = tmp_path / "run"
     sets = ["optim.peak_lr=1e38", "optim.clip_norm=None", "optim.schedule.warmup=0", "evals.every=None"]
-    out, err = place.done(workdir, *(w for s in sets for w in ("--set", s)), status=3)
+    _, err = place.done(workdir, *(w for s in sets for w in ("--set", s)), status=3)
     reasons = [line for line in err.splitlines() if "diverged at step" in line]
     assert len(reasons) == 1 and "10 steps in a row" in reasons[0] and "optim.peak_lr" in reasons[0]
     assert "Traceback" not in err

@@ -17,10 +17,8 @@ from ssl_jax.optim import Constant
 from tests.end_to_end.runs import curve, make_place
 
 FAST = dict(data=2, fsdp=2, tensor=2)
-MESHES = [
-    FAST,
-    *(pytest.param(mesh, marks=pytest.mark.slow) for mesh in (dict(data=8), dict(data=1, fsdp=4, tensor=2))),
-]
+SLOW = [dict(data=8), dict(data=1, fsdp=4, tensor=2)]
+MESHES = [FAST, *(pytest.param(mesh, marks=pytest.mark.slow) for mesh in SLOW)]
 
 
 @pytest.fixture(scope="module")
