@@ -82,7 +82,9 @@ def test_unnamed_axis_counts_several_matrices():
     for i in range(2):
         take = lambda tree, i=i: {"trunk": {"kernel": tree["trunk"]["kernel"][:, i]}}
         alone, _ = one_update(optim.Muon(), single, take(params), take(grads))
-        np.testing.assert_allclose(fused["trunk"]["kernel"][:, i], alone["trunk"]["kernel"], atol=1e-6)
+        np.testing.assert_allclose(
+            fused["trunk"]["kernel"][:, i], alone["trunk"]["kernel"], atol=2e-5
+        )  # five steps amplify a rounding 3.4445**5 times
 
 
 def test_the_rest_is_adam_times_its_ratio():
