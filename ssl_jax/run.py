@@ -17,9 +17,10 @@ from ssl_jax import config, data, optim, parallel
 from ssl_jax.assemble import Setup, assemble
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop import flops
-from ssl_jax.loop.checkpoint import Checkpointer, Restored, Save, saved_steps
+from ssl_jax.loop.checkpoint import Checkpointer, Restored, saved_steps
 from ssl_jax.loop.hooks import Evaluate, Judge, Log, Signals
 from ssl_jax.loop.loop import StepInfo, Stop, train
+from ssl_jax.loop.save import Save
 from ssl_jax.loop.state import State, born
 from ssl_jax.loop.trackers import Copies, JsonLines, cut_after
 from ssl_jax.types import UserError

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hooks every run has: evaluate, judge, log, stop on a signal.  Saving is in checkpoint.py."""
+"""The hooks every run has: evaluate, judge, log, stop on a signal.  Saving is in save.py."""
 
 import math
 import signal

@@ -24,6 +24,7 @@ def test_from_takes_the_weights_alone_and_fresh_begins_anew(place, whole, tmp_pa
     assert_same_run(workdir, whole)
 
 
+@pytest.mark.slow
 def test_a_branch_keeps_optimizer_and_place_in_the_data_and_may_be_made_longer(place, whole, tmp_path):
     workdir = tmp_path / "branch"
     sets = ["--set", "checkpoint.every=2", "--set", "loop.num_steps=42"]
