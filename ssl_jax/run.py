@@ -52,6 +52,7 @@ def pretrain(
             place.lock()
             stack.callback(place.unlock)
         resuming = claim(place, experiment, recipe_source, fresh=fresh, console=console)
+        branch = branch_of(place, branch)
         if not saved_steps(place.checkpoints):
             for model in filter(None, (experiment.init, branch)):
                 find(model)  # before hours of preparing
@@ -63,7 +64,7 @@ def pretrain(
         place.keep_tokenizer(corpus.tokenizer_dir) if first_process else None
         console.status("compiling the step")
         setup = assemble(experiment, corpus, place.resolved(), console.warn)
-        check_identity(place, setup, corpus, first_process)
+        check_identity(place, setup, corpus, branch, first_process)
         console.print(describe(setup))
         decayed = optim.report(experiment.optim, setup.blueprint.axes, setup.blueprint.shapes.params)
         console.print(f"{decayed.splitlines()[-1]} (each leaf: {place.parameters})")
@@ -124,7 +125,20 @@ def may_lengthen(place: Workdir, experiment: Experiment) -> bool:
     )
 
 
-def check_identity(place: Workdir, setup: Setup, corpus: data.Corpus, first_process: bool) -> None:
+def branch_of(place: Workdir, branch: str | None) -> str | None:
+    """What this run branches off, as its birth recorded it.  Raises UserError where that was another."""
+    begun = place.resolved()
+    if begun and branch not in (None, begun.get("branch")):
+        raise UserError(
+            f"{place.path} holds a run that did not branch off {branch}; "
+            "name a workdir of its own with --workdir"
+        )
+    return begun.get("branch") if begun else branch
+
+
+def check_identity(
+    place: Workdir, setup: Setup, corpus: data.Corpus, branch: str | None, first_process: bool
+) -> None:
     """The data must be what the run began with; what birth resolved is recorded."""
     before = place.resolved()
     facts = {
@@ -136,6 +150,7 @@ def check_identity(place: Workdir, setup: Setup, corpus: data.Corpus, first_proc
         "num_tokens": setup.plan.num_tokens,
         "num_steps": setup.num_steps,
         "corpus": str(corpus.dir),
+        "branch": branch,
         "versions": versions(),
     }
     for name in ("store", "tokenizer", "plan"):

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import SingleDeviceSharding
 
-from ssl_jax import nn, text
+from ssl_jax import config, nn, text
 from ssl_jax.assemble import Bound, Setup, bind
 from ssl_jax.loop.checkpoint import read_leaves, saved_steps
 from ssl_jax.loop.state import State, flat, unflat
 from ssl_jax.types import Axes, UserError
-from ssl_jax.workdir import Workdir, split_step
+from ssl_jax.workdir import Workdir, changed, split_step
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,12 @@ class BranchPoint:
 def branch_point(branch: str, setup: Setup, console: Any) -> BranchPoint:
     """The whole state of WORKDIR@STEP, optimizer and data position included, for another recipe's run."""
     source = find(branch)
+    differences = config.diff(source.place.experiment(), setup.bound.experiment)
+    if refused := [c for c in differences if c.kind == "identity"]:
+        raise UserError(
+            f"{source} can't be branched off by another recipe: {changed(refused)}; "
+            "take the weights alone with --from"
+        )
     shapes, shardings = flat(setup.blueprint.shapes), flat(setup.blueprint.shardings)
     leaves, meta = source.leaves(lambda name: name in shapes, shardings, setup.layout.replicated)
     wrong = [name for name, x in shapes.items() if name not in leaves or leaves[name].shape != x.shape]

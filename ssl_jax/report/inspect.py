@@ -33,6 +33,9 @@ def inspect(
     plan = bound.objective.plan.open(corpus.train, experiment.seed)
     size = experiment.loop.batch_size
     first = batch * size if step is None else (step - 1) * size
+    last = place.resolved().get("num_steps") if place else None
+    if step is not None and last is not None and step > last:
+        raise UserError(f"{place.path} is a run of {last} steps; there is no step {step}")
     logged = None
     if place is not None and step is not None:
         logged = next(

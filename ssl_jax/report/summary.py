@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table that a finished run ends with, and prints again whenever it is started again."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -133,14 +134,17 @@ def show(summary: dict[str, Any], place: Workdir, console: Any, again: bool) -> 
         console.print(f"  {example['text']}   ({example['answer']})")
         console.print("      " + "  ".join(f"{text} {p:.0%}" for text, p in example["guesses"]))
     console.print(f"\n  training loss (picture: {place.path / 'loss.svg'})\n{summary['curve']}\n")
-    is_encoder = "mlm" in after
     console.print("  next:")
-    if is_encoder:
-        console.print(f'    ssl-jax fill-mask {place.path} "The [MASK] is a list."')
-    console.print(f"    ssl-jax inspect {place.path} --step 1")
+    if summary["examples"] and "mlm" in after:
+        console.print(f"    ssl-jax fill-mask {place.path} {shlex.quote(summary['examples'][0]['text'])}")
+    console.print(f"    ssl-jax inspect {place.path} --step {summary['steps']}")
     if again:
         console.print(
-            "    this run is finished; start it anew with --fresh, or train on with a longer loop.duration"
+            "    this run is finished; start it anew with --fresh, or train on in a workdir of its own:"
         )
+        console.print(
+            f"    the same command with --workdir NEW --branch {place.path}@{summary['steps']} and a"
+        )
+        console.print("    longer loop.duration")
     else:
         console.print("    train longer: the same command with --set loop.num_steps=N --fresh")

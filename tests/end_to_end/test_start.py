@@ -43,6 +43,12 @@ def test_a_branch_keeps_optimizer_and_place_in_the_data_and_may_be_made_longer(p
     assert [line["step"] for line in curve(workdir)] == list(range(37, 46))
     assert curve(workdir)[:6] == ours
 
+    _, err = place.done(workdir, "--branch", f"{whole}@20", recipe=":constant", status=2)
+    assert "did not branch off" in err
+    elsewhere, changes = tmp_path / "other", ["--set", "model.dropout=0.2"]
+    _, err = place.done(elsewhere, "--branch", f"{whole}@36", *changes, recipe=":constant", status=2)
+    assert "model.dropout: " in err and "--from" in err
+
 
 @pytest.mark.slow
 def test_heads_that_the_weights_lack_are_drawn(place, whole, tmp_path):
