@@ -3,7 +3,9 @@
 
     ssl-jax pretrain bert_tiny
 
-Hardware: 2 CPU cores.  Time: not yet measured.  Expect: not yet measured.
+Hardware: 2 CPU cores.  Time: 224 s of CPU time; 6 min 40 s while other programs took half the cores.
+Expect: held-out MLM cross entropy 5.7 to 5.8 nats with 30 % hidden, against 6.44 of a unigram model;
+NSP accuracy barely above half.
 """
 
 from ssl_jax.data import Data, Pairs

@@ -3,7 +3,8 @@
 
     ssl-jax pretrain gpt_tiny
 
-Hardware: 2 CPU cores.  Time: not yet measured.  Expect: not yet measured.
+Hardware: 2 CPU cores.  Time: 190 s of CPU time; 4 min 13 s while other programs took half the cores.
+Expect: held-out cross entropy 5.0 to 5.1 nats, against 6.44 of a unigram model.
 """
 
 from ssl_jax.data import Chunks, Data

@@ -70,6 +70,8 @@ def examples(loaded: weights.Loaded, corpus: data.Corpus) -> list[dict[str, Any]
     """Sentences of the held-out side with one hidden word (an encoder) or cut short (a decoder)."""
     tokenizer, model, store = loaded.tokenizer, loaded.model, corpus.heldout
     masks = "mlm" in model.heads
+    if not masks and "lm" not in model.heads:
+        return []  # an objective of its own: no head that we know how to read
     found = []
     for start, stop in sentences(store, tokenizer.undrawable):
         ids = store.tokens(start, stop).astype(np.int64)
