@@ -102,8 +102,7 @@ def adopt(init: str, state: State, setup: Setup, console: Any) -> State:
 
 def flat_params(tree: Any) -> dict[str, Any]:
     """A tree of parameters (or of anything a parameter) by the names that a checkpoint uses."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {"params." + jax.tree_util.keystr(path, simple=True, separator="."): x for path, x in leaves}
+    return flat({"params": tree})
 
 
 def refit(leaf: Any, shape: Any, axes: Axes, vocab_size: int) -> Any:

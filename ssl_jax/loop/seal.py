@@ -1,25 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Seals: the sha256 of every file of a checkpoint, written and synced after its commit.
 
-A checkpoint library notices a torn save, but restores flipped bits silently; the seal does not.  Standard
-library only.
+A checkpoint library notices a torn save, but restores flipped bits silently; the seal does not.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-
-def sync_folder(folder: Path) -> None:
-    """Makes renames inside the folder durable."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+from ssl_jax.data.files import fsync_dir, sha256_of
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -30,12 +21,7 @@ def write_atomically(path: Path, text: str) -> None:
         f.flush()
         os.fsync(f.fileno())
     os.replace(partial, path)
-    sync_folder(path.parent)
-
-
-def digest(path: Path) -> str:
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+    fsync_dir(path.parent)
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -48,9 +34,9 @@ def seal(folder: Path, manifest: Path, facts: Mapping[str, Any]) -> None:
     for path in files_of(folder):
         with open(path, "rb") as f:
             os.fsync(f.fileno())
-        hashes[path.relative_to(folder).as_posix()] = digest(path)
+        hashes[path.relative_to(folder).as_posix()] = sha256_of(path)
     for inner in [p for p in folder.rglob("*") if p.is_dir()] + [folder, folder.parent]:
-        sync_folder(inner)
+        fsync_dir(inner)
     manifest.parent.mkdir(exist_ok=True)
     write_atomically(manifest, json.dumps({"files": hashes, **facts}, indent=1, sort_keys=True) + "\n")
 
@@ -73,6 +59,6 @@ def damage(folder: Path, sealed: Mapping[str, Any]) -> str | None:
     if extra := sorted(present - set(expected)):
         return f"{extra[0]} was not there when it was saved"
     for name, sha in expected.items():
-        if digest(folder / name) != sha:
+        if sha256_of(folder / name) != sha:
             return f"{name} is not what was written (sha256 differs)"
     return None

@@ -98,14 +98,12 @@ def born(blueprint: Blueprint, seed: int, mesh: Mesh, rules: parallel.Rules) -> 
         return make(key)
 
 
-def flat(state: State) -> dict[str, Any]:
-    """State as path -> leaf: the names that a checkpoint uses."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+def flat(tree: Any) -> dict[str, Any]:
+    """A tree, such as a State, as path -> leaf: the names that a checkpoint uses."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
 def unflat(leaves: dict[str, Any], like: State) -> State:
     """The inverse of flat; raises KeyError where a leaf is missing."""
-    paths, treedef = jax.tree_util.tree_flatten_with_path(like)
-    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths]
-    return jax.tree_util.tree_unflatten(treedef, [leaves[name] for name in names])
+    return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in flat(like)])

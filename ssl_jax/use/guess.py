@@ -67,17 +67,10 @@ def readable(tokenizer: Tokenizer, token: int) -> str:
 @functools.partial(jax.jit, static_argnums=4)
 def log_probabilities(model: Any, tokens: Any, segments: Any, where: Any, vocab_size: int) -> Any:
     """log softmax over the true vocabulary at K positions.  [1, T], [1, T], [1, K] -> [1, K, V] float32."""
-    x = model.trunk(model.trunk.embed(tokens, segments), segments)
-    states = jnp.take_along_axis(x, where[:, :, None], axis=1)
+    states = nn.at_positions(model.encode(tokens, segments), where)
     head = model.heads["mlm"] if "mlm" in model.heads else model.heads["lm"]
     logits = head(states, model.trunk.table)[..., :vocab_size]
     return jax.nn.log_softmax(logits.astype(jnp.float32))
-
-
-def next_tokens(model: nn.Model, tokenizer: Tokenizer, text: str, top: int = 5) -> list[Guess]:
-    """The `top` likeliest tokens after the text, which begins a document."""
-    ids = np.concatenate([[tokenizer.specials.bos], tokenizer.encode(text)]).astype(np.int32)
-    return guesses(model, tokenizer, ids, np.array([len(ids) - 1]), top)[0]
 
 
 def show(lists: Sequence[Sequence[Guess]]) -> str:
