@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """From an Experiment and a corpus to what runs: bound objects, open plans, a mesh, a compiled step."""
 
+import collections
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ssl_jax import nn, optim, parallel
@@ -20,6 +22,8 @@ from ssl_jax.loop.hooks import averages
 from ssl_jax.loop.loop import num_steps
 from ssl_jax.loop.state import Blueprint, State, draw
 from ssl_jax.loop.step import make_evaluation, make_step
+from ssl_jax.tasks.base import HELDOUT, Predicted
+from ssl_jax.tasks.corpus import TaskData
 from ssl_jax.types import Meta, OpenPlan, UserError
 
 HELDOUT_SEED = 1 << 32  # added to the seed: held-out masks are drawn apart from the training masks
@@ -41,8 +45,8 @@ class Bound:
         return nn.Model(trunk, self.objective.heads(trunk, rngs))
 
 
-def bind(experiment: Experiment, tokenizer: Any, vocab_shards: int) -> Bound:
-    meta = Meta(tokenizer=tokenizer, vocab_shards=vocab_shards)
+def bind(experiment: Experiment, tokenizer: Any, vocab_shards: int, labels: tuple[str, ...] = ()) -> Bound:
+    meta = Meta(tokenizer=tokenizer, vocab_shards=vocab_shards, labels=labels)
     bound = dataclasses.replace(
         experiment, model=experiment.model.bind(meta), objective=experiment.objective.bind(meta)
     )
@@ -97,7 +101,7 @@ class Setup:
     bound: Bound
     layout: Layout
     plan: OpenPlan
-    heldout: OpenPlan | None
+    heldout: Mapping[str, OpenPlan]  # name -> what is measured; {} where nothing is
     num_steps: int
     blueprint: Blueprint
     step: Callable[[State, Any], tuple[State, dict[str, Any]]]
@@ -123,21 +127,57 @@ class Setup:
         )
 
     def measure(self, state: State) -> dict[str, float]:
-        """The held-out side's loss and terms, with masks that never change."""
-        experiment = self.bound.experiment
+        """`NAME/loss`, `NAME/term` and, with a task, its own metrics, of all that is held out.
+
+        Masks never change from one measurement to the next.
+        """
+        experiment, measured, predicted = self.bound.experiment, {}, {}
         params = state.ema if experiment.optim.ema is not None else state.params
-        rows = min(self.heldout.num_rows, experiment.evals.max_rows or self.heldout.num_rows)
+        for name, plan in self.heldout.items():
+            means, outputs = self.evaluate_plan(plan, params, state.extra)
+            measured |= {f"{name}/{term}": value for term, value in means.items()}
+            if experiment.task is not None:
+                rows = [plan[r] for r in range(len(next(iter(outputs.values()))))]
+                predicted[name] = Predicted(rows, outputs)
+        if experiment.task is not None:
+            measured |= experiment.task.score(predicted, self.bound.meta.labels)
+        return measured
+
+    def evaluate_plan(self, plan: OpenPlan, params: Any, extra: Any) -> tuple[dict[str, float], Any]:
+        """(term -> mean, name -> predictions [rows, ...]) over the rows of a plan that isn't shuffled."""
+        experiment = self.bound.experiment
         batches = open_batches(
-            self.heldout,
+            plan,
             self.bound.objective,
             seed=experiment.seed + HELDOUT_SEED,
             batch_size=eval_batch(experiment, self.layout),
-            stop_row=rows,
+            stop_row=min(plan.num_rows, experiment.evals.max_rows or plan.num_rows),
             sharding=self.layout.rows,
             num_threads=experiment.loop.data_threads,
         )
-        with parallel.use(self.layout.mesh, self.layout.rules):
-            return averages((self.evaluate(params, state.extra, b.arrays) for b in batches), self.coefs)
+        with batches, parallel.use(self.layout.mesh, self.layout.rules):
+            outputs = collections.defaultdict(list)
+
+            def results():
+                for batch in batches:
+                    result = self.evaluate(params, extra, batch.arrays)
+                    if experiment.task is not None:
+                        count = batch.rows[1] - batch.rows[0]
+                        for name, value in gathered(result["predict"]).items():
+                            outputs[name].append(value[:count])
+                    yield result
+
+            means = averages(results(), self.coefs)
+        return means, {name: np.concatenate(values) for name, values in outputs.items()}
+
+
+def gathered(outputs: Any) -> dict[str, np.ndarray]:
+    """A batch's predictions on the host, the rows of all processes."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        return multihost_utils.process_allgather(outputs, tiled=True)
+    return jax.device_get(outputs)
 
 
 def eval_batch(experiment: Experiment, layout: Layout) -> int:
@@ -161,24 +201,28 @@ def batch_shapes(objective: Any, layout: Layout, size: int) -> dict[str, jax.Sha
     }
 
 
-def open_heldout(bound: Bound, corpus: Corpus, warn: Callable[[str], None]) -> OpenPlan | None:
+def open_heldout(bound: Bound, corpus: Corpus | TaskData, warn: Callable[[str], None]) -> dict[str, OpenPlan]:
+    """The plans of what is held out, the first by the name `heldout`."""
+    plan, seed = bound.objective.plan, bound.experiment.seed + HELDOUT_SEED
+    if isinstance(corpus, TaskData):
+        return {name: plan.open(table, seed, shuffle=False) for name, table in corpus.evaluations.items()}
     if corpus.heldout is None or corpus.heldout.num_documents == 0:
         warn("no document is held out, so nothing will be evaluated (data.heldout sets the share)")
-        return None
+        return {}
     try:
-        return bound.objective.plan.open(corpus.heldout, bound.experiment.seed + HELDOUT_SEED, shuffle=False)
+        return {HELDOUT: plan.open(corpus.heldout, seed, shuffle=False)}
     except UserError as error:
         warn(f"the held-out side is too small to evaluate on: {error}")
-        return None
+        return {}
 
 
 def assemble(
-    experiment: Experiment, corpus: Corpus, resolved: dict[str, Any], warn: Callable[[str], None]
+    experiment: Experiment, corpus: Corpus | TaskData, resolved: dict[str, Any], warn: Callable[[str], None]
 ) -> Setup:
     """Compiles the step.  resolved: what an earlier start of this run fixed; empty for a new one."""
     layout = lay_out(experiment)
     shards = resolved.get("vocab_shards", layout.mesh.shape["tensor"])
-    bound = bind(experiment, corpus.tokenizer, shards)
+    bound = bind(experiment, corpus.tokenizer, shards, corpus.labels)
     objective = bound.objective
     plan = objective.plan.open(corpus.train, experiment.seed)
     total = num_steps(experiment.loop.duration, layout.batch_size, plan.num_rows, plan.num_tokens)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pretraining run, from a recipe to its last checkpoint.  `pretrain` reads as the walk of one batch."""
+"""A run, from a recipe to its last checkpoint: pretraining, and fine-tuning likewise.
+
+`main` reads as the walk of one batch.
+"""
 
 import collections
 import contextlib
-import dataclasses
 import json
 import os
 import platform
@@ -18,11 +20,12 @@ from ssl_jax.assemble import Setup, assemble
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop import flops
 from ssl_jax.loop.checkpoint import Checkpointer, Restored, saved_steps
-from ssl_jax.loop.hooks import Evaluate, Judge, Log, Signals
+from ssl_jax.loop.hooks import Evaluate, Judge, Log, Patience, Signals
 from ssl_jax.loop.loop import StepInfo, Stop, train
 from ssl_jax.loop.save import Save
 from ssl_jax.loop.state import State, born
-from ssl_jax.loop.trackers import Copies, JsonLines, cut_after
+from ssl_jax.loop.trackers import Copies, JsonLines, cut_after, read_lines
+from ssl_jax.tasks.corpus import TaskData, open_task
 from ssl_jax.types import UserError
 from ssl_jax.weights import adopt, branch_point, find
 from ssl_jax.workdir import Workdir, changed
@@ -33,19 +36,17 @@ def choose_deterministic_kernels() -> None:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
 
 
-def pretrain(
+def main(
     experiment: Experiment,
     workdir: Path,
     *,
     console: Any,
     recipe_source: str | None = None,
-    start_from: str | None = None,
     branch: str | None = None,
     fresh: bool = False,
 ) -> int:
     """Runs, or goes on with, the run in workdir.  Returns the exit status: 0 done, 3 diverged, 75, 130."""
     place = Workdir(workdir)
-    experiment = dataclasses.replace(experiment, init=start_from or experiment.init)
     first_process = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
         if first_process:
@@ -81,9 +82,15 @@ def pretrain(
     return 0
 
 
-def prepare(experiment: Experiment, console: Any) -> data.Corpus:
-    """The corpus, built if it isn't there.  Several processes never build: one prepares beforehand."""
-    if jax.process_count() > 1:
+def prepare(experiment: Experiment, console: Any) -> data.Corpus | TaskData:
+    """The task's examples, or the corpus, built if it isn't there.
+
+    Several processes never build a corpus: one prepares it beforehand.
+    """
+    if experiment.task is not None:
+        corpus = open_task(experiment.task, experiment.text, console.progress)
+        parallel.agree(examples=corpus.train.fingerprint)
+    elif jax.process_count() > 1:
         corpus = data.prepared(experiment.data, experiment.text)
         parallel.agree(corpus=corpus.fingerprint if corpus else "missing")
         if corpus is None:
@@ -137,7 +144,7 @@ def branch_of(place: Workdir, branch: str | None) -> str | None:
 
 
 def check_identity(
-    place: Workdir, setup: Setup, corpus: data.Corpus, branch: str | None, first_process: bool
+    place: Workdir, setup: Setup, corpus: data.Corpus | TaskData, branch: str | None, first_process: bool
 ) -> None:
     """The data must be what the run began with; what birth resolved is recorded."""
     before = place.resolved()
@@ -148,6 +155,7 @@ def check_identity(
         "vocab_shards": setup.bound.meta.vocab_shards,
         "num_rows": setup.plan.num_rows,
         "num_tokens": setup.plan.num_tokens,
+        "labels": list(corpus.labels),
         "num_steps": setup.num_steps,
         "corpus": str(corpus.dir),
         "branch": branch,
@@ -238,11 +246,12 @@ def loop(
 ) -> Stop | None:
     """Trains from step first to the end; returns why it stopped early, if it did."""
     last = setup.num_steps
-    if first >= last:
+    patience = patience_of(setup, place)
+    if first >= last or (patience is not None and patience.ran_out):
         return None
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(Signals())
-        hooks = [signals, *watchers(setup, state, first, checkpointer, place, console, stack)]
+        hooks = [signals, *watchers(setup, state, first, patience, checkpointer, place, console, stack)]
         batches = setup.batches(next_row)
         stack.callback(batches.close)
         (end,) = collections.deque(train(setup.step, state, batches, hooks, first=first, last=last), maxlen=1)
@@ -250,10 +259,24 @@ def loop(
     return end.stop
 
 
+def patience_of(setup: Setup, place: Workdir) -> Patience | None:
+    """The hook that ends a run early, if the recipe has one, knowing what was measured so far."""
+    experiment = setup.bound.experiment
+    if experiment.evals.patience is None:
+        return None
+    return Patience(
+        experiment.checkpoint.best,
+        evaluations=experiment.evals.patience,
+        higher_is_better=experiment.checkpoint.higher_is_better,
+        logged=read_lines(place.metrics),
+    )
+
+
 def watchers(
     setup: Setup,
     state: State,
     first: int,
+    patience: Patience | None,
     checkpointer: Checkpointer,
     place: Workdir,
     console: Any,
@@ -276,10 +299,11 @@ def watchers(
             console.step(info.step, last, info.metrics, left)
 
     evaluates = []
-    if setup.heldout is not None:
+    if setup.heldout:
         evaluates = [Evaluate(setup.measure, every=experiment.evals.every, last=last)]
+        evaluates += [patience] if patience is not None else []
         if first == 0:
-            before = {f"heldout/{name}": value for name, value in setup.measure(state).items()}
+            before = setup.measure(state)
             if lines is not None:
                 lines.write(0, before)
     log = Log(

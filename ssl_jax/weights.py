@@ -4,7 +4,8 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,16 +13,33 @@ from flax import nnx
 from jax.sharding import SingleDeviceSharding
 
 from ssl_jax import config, nn, text
-from ssl_jax.assemble import Bound, Setup, bind
-from ssl_jax.loop.checkpoint import read_leaves, saved_steps
+from ssl_jax.assemble import Setup
+from ssl_jax.experiment import Experiment, Pretrained
+from ssl_jax.loop.checkpoint import best_first, read_leaves, saved_steps
 from ssl_jax.loop.state import State, flat, unflat
-from ssl_jax.types import Axes, UserError
+from ssl_jax.models import BertConfig
+from ssl_jax.types import Axes, Meta, UserError
 from ssl_jax.workdir import Workdir, changed, split_step
 
 
+class Source(Protocol):
+    """A MODEL that was found, but whose weights were not read yet.  str() names it for people."""
+
+    @property
+    def network(self) -> Pretrained: ...
+    @property
+    def tokenizer_dir(self) -> Path: ...  # as text.load opens it
+    @property
+    def vocab_shards(self) -> int: ...  # what its vocabulary was padded for (types.Meta)
+    @property
+    def step(self) -> int: ...  # of training, 0 where that isn't known
+    def params(self, shardings: Mapping[str, Any], default: Any) -> dict[str, Any]:
+        """Path -> parameter, each lying as shardings says, or else as default."""
+
+
 @dataclass(frozen=True)
-class Source:
-    """A checkpoint of a workdir, named but not yet read."""
+class Saved:
+    """A checkpoint of a workdir."""
 
     place: Workdir
     step: int
@@ -29,16 +47,47 @@ class Source:
     def __str__(self) -> str:
         return f"{self.place.path}@{self.step}"
 
+    @property
+    def network(self) -> Pretrained:
+        run = self.place.experiment()
+        if isinstance(run, Pretrained):
+            return run
+        labels = tuple(self.place.resolved().get("labels", ()))
+        return Pretrained(model=run.model, objective=run.objective, text=run.text, labels=labels)
+
+    @property
+    def tokenizer_dir(self) -> Path:
+        return self.place.tokenizer
+
+    @property
+    def vocab_shards(self) -> int:
+        return self.place.resolved().get("vocab_shards", 1)
+
+    def params(self, shardings: Mapping[str, Any], default: Any) -> dict[str, Any]:
+        """The averaged parameters, where the run kept an average."""
+        run = self.place.experiment()
+        averaged = isinstance(run, Experiment) and run.optim.ema is not None
+        prefix = "ema." if averaged else "params."
+        moved = {prefix + name.removeprefix("params."): s for name, s in shardings.items()}
+        leaves, _ = self.leaves(lambda name: name.startswith(prefix), moved, default)
+        return {"params." + name.removeprefix(prefix): leaf for name, leaf in leaves.items()}
+
     def leaves(self, wanted: Any, shardings: Mapping[str, Any], default: Any) -> tuple[dict[str, Any], dict]:
         return read_leaves(self.place.checkpoints, self.step, wanted, shardings, default)
 
 
 def find(model: str) -> Source:
-    """MODEL as a checkpoint.  Raises UserError that says what is there instead."""
-    path, step = split_step(model)
-    place = Workdir(path)
+    """MODEL: a workdir or a checkpoint in it.  Raises UserError that says what is there instead."""
+    path, _ = split_step(model)
     if not path.is_dir():
         raise UserError(f"there is no MODEL {path}; name a workdir, or WORKDIR@STEP")
+    return find_saved(model)
+
+
+def find_saved(model: str) -> Saved:
+    """A checkpoint of a workdir; of a run that keeps its best, the best one unless a step is named."""
+    path, step = split_step(model)
+    place = Workdir(path)
     if not place.exists():
         raise UserError(f"{path} is no workdir: it has no config.json")
     steps = saved_steps(place.checkpoints)
@@ -46,16 +95,48 @@ def find(model: str) -> Source:
         raise UserError(f"{path} has no checkpoint yet")
     if step is not None and step not in steps:
         raise UserError(f"{path} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}")
-    return Source(place, step if step is not None else steps[-1])
+    if step is None:
+        run = place.experiment()
+        keeps_best = isinstance(run, Experiment) and run.checkpoint.keep_best > 0
+        ranked = best_first(place.checkpoints, steps, run.checkpoint) if keeps_best else []
+        step = [*ranked, steps[-1]][0]
+    return Saved(place, step)
 
 
-def best_params(source: Source, shardings: Mapping[str, Any], default: Any) -> dict[str, Any]:
-    """Path -> parameter: the averaged ones where the run kept an average."""
-    averaged = source.place.experiment().optim.ema is not None
-    prefix = "ema." if averaged else "params."
-    moved = {prefix + name.removeprefix("params."): s for name, s in shardings.items()}
-    leaves, _ = source.leaves(lambda name: name.startswith(prefix), moved, default)
-    return {"params." + name.removeprefix(prefix): leaf for name, leaf in leaves.items()}
+# ---------------------------------------------------------------- what a recipe leaves to its MODEL
+
+SCRATCH = "scratch"
+
+
+def inherit(experiment: Experiment, start: str | None, place: Workdir | None, console: Any) -> Experiment:
+    """The experiment with its start, and with the model and tokenizer that it leaves to its MODEL.
+
+    start: a MODEL; "scratch" (the recipe's own network, else BERT-base's, with fresh weights);
+    "scratch:MODEL" (MODEL's network and tokenizer, with fresh weights); None is what the recipe says.  A run
+    that has begun keeps what it began with.
+    """
+    text_section, model = experiment.text, experiment.model
+    kind, _, other = (start or "").partition(":")
+    init = None if kind == SCRATCH else start or experiment.init
+    experiment = dataclasses.replace(experiment, init=init)
+    if model is not None and text_section.tokenizer is not None:
+        return experiment
+    if place is not None and place.exists() and place.is_begun():
+        begun = place.experiment()
+        tokenizer, network = begun.text.tokenizer, begun.model
+    elif init or other:
+        source = find(init or other)
+        tokenizer, network = text.TokenizerDir(path=str(source.tokenizer_dir)), source.network.model
+    elif kind == SCRATCH:
+        tokenizer, network = text.SentencePiece(), BertConfig()
+        console.print("from scratch: BERT-base's network and a tokenizer of 8,192 pieces, since the recipe")
+        console.print("names none; --from scratch:MODEL takes those of MODEL")
+    else:
+        raise UserError(
+            "this recipe leaves its network to a MODEL; say --from MODEL, or --from scratch:MODEL"
+        )
+    text_section = dataclasses.replace(text_section, tokenizer=text_section.tokenizer or tokenizer)
+    return dataclasses.replace(experiment, model=model or network, text=text_section)
 
 
 # ------------------------------------------------------------------------------------------- --from
@@ -67,7 +148,7 @@ def adopt(init: str, state: State, setup: Setup, console: Any) -> State:
     The whole trunk must be there in the same shapes; a head that the MODEL lacks keeps its fresh weights.
     """
     source = find(init)
-    theirs = text.load(source.place.tokenizer)
+    theirs = text.load(source.tokenizer_dir)
     if theirs.fingerprint != setup.bound.meta.tokenizer.fingerprint:
         raise UserError(
             f"{source} has another tokenizer than this recipe's corpus: its weights would mean nothing here"
@@ -78,7 +159,7 @@ def adopt(init: str, state: State, setup: Setup, console: Any) -> State:
     vocab_size = setup.bound.meta.vocab_size
     found = {
         name: refit(leaf, shapes[name], axes[name], vocab_size)
-        for name, leaf in best_params(source, shardings, setup.layout.replicated).items()
+        for name, leaf in source.params(shardings, setup.layout.replicated).items()
         if name in shapes
     }
     wrong = []
@@ -92,12 +173,22 @@ def adopt(init: str, state: State, setup: Setup, console: Any) -> State:
     fresh = sorted({name.split(".")[2] for name in shapes if name not in found})
     console.print(f"weights from {source}" + (f"; fresh heads: {', '.join(fresh)}" if fresh else ""))
     mine = flat(state)
+    keep = setup.bound.experiment.fresh_layers
     for name, leaf in found.items():
-        mine[name] = jax.device_put(leaf.astype(mine[name].dtype), shardings[name])
+        leaf = jax.device_put(leaf.astype(mine[name].dtype), shardings[name])
+        mine[name] = under_fresh_layers(leaf, mine[name], keep) if axes[name].names[0] == "layers" else leaf
     new = unflat(mine, state)
     if setup.bound.experiment.optim.ema is not None:
         new = dataclasses.replace(new, ema=jax.tree.map(jnp.copy, new.params))
     return new
+
+
+def under_fresh_layers(leaf: Any, fresh: Any, count: int) -> Any:
+    """A stacked parameter [layers, ...] whose last count layers are those of fresh."""
+    if count > leaf.shape[0]:
+        raise UserError(f"fresh_layers={count}, but the model has {leaf.shape[0]} layers")
+    from_below = jnp.arange(leaf.shape[0]) < leaf.shape[0] - count
+    return jnp.where(from_below.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, fresh)
 
 
 def flat_params(tree: Any) -> dict[str, Any]:
@@ -127,7 +218,7 @@ class BranchPoint:
 
 def branch_point(branch: str, setup: Setup, console: Any) -> BranchPoint:
     """The whole state of WORKDIR@STEP, optimizer and data position included, for another recipe's run."""
-    source = find(branch)
+    source = find_saved(branch)
     differences = config.diff(source.place.experiment(), setup.bound.experiment)
     if refused := [c for c in differences if c.kind == "identity"]:
         raise UserError(
@@ -157,32 +248,44 @@ def branch_point(branch: str, setup: Setup, console: Any) -> BranchPoint:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready for use on one device."""
+    """A model ready for use on one device.
 
-    bound: Bound
+    network: what it is, with its labels; objective: the same, knowing the tokenizer (None: a trunk alone).
+    """
+
+    source: Source
+    network: Pretrained
+    objective: Any
+    meta: Meta
     model: nn.Model
-    step: int
 
     @property
     def tokenizer(self) -> Any:
-        return self.bound.meta.tokenizer
+        return self.meta.tokenizer
 
 
 def load(model: str) -> Loaded:
-    """MODEL: a workdir (its newest checkpoint) or WORKDIR@STEP."""
+    """MODEL's network, with its weights in place."""
     source = find(model)
-    tokenizer = text.load(source.place.tokenizer)
-    bound = bind(source.place.experiment(), tokenizer, source.place.resolved().get("vocab_shards", 1))
+    network = source.network
+    tokenizer = text.load(source.tokenizer_dir)
+    meta = Meta(tokenizer=tokenizer, vocab_shards=source.vocab_shards, labels=network.labels)
+    # No bind: what a plan and its tokenizer need for training isn't needed to use a model.
+    objective = network.objective and dataclasses.replace(network.objective, meta=meta)
+    config = network.model.bind(meta)
     static: dict[str, Any] = {}
 
     def params_of(key):
-        static["graphdef"], params = nn.split(bound.build(nnx.Rngs(key)))
+        rngs = nnx.Rngs(key)
+        trunk = config.build(rngs)
+        heads = objective.heads(trunk, rngs) if objective is not None else {}
+        static["graphdef"], params = nn.split(nn.Model(trunk, heads))
         return params
 
     shapes = jax.eval_shape(params_of, jax.random.key(0))
-    found = best_params(source, {}, SingleDeviceSharding(jax.local_devices()[0]))
+    found = source.params({}, SingleDeviceSharding(jax.local_devices()[0]))
     names = list(flat_params(shapes))
     if missing := [name for name in names if name not in found]:
         raise UserError(f"{source} lacks {missing[0]}: it was written by another version of ssl_jax")
     params = jax.tree.unflatten(jax.tree.structure(shapes), [found[name] for name in names])
-    return Loaded(bound, nn.merge(static["graphdef"], params), source.step)
+    return Loaded(source, network, objective, meta, nn.merge(static["graphdef"], params))

@@ -2,6 +2,7 @@
 """One function a command: arguments to an Experiment, then to the room that does it; returns its status."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,36 @@ from ssl_jax.report import inspect as inspection
 from ssl_jax.report import summary
 from ssl_jax.types import UserError
 from ssl_jax.use import guess
+from ssl_jax.workdir import Workdir
 
 
-def _recipe(reference: str, sets: list[str]) -> tuple[Experiment, str, str]:
-    experiment, source, name = config.load_recipe(reference, expect=Experiment)
-    return config.apply_sets(experiment, sets), source, name
+def _recipe(args: argparse.Namespace, console: Console) -> tuple[Experiment, str, str]:
+    """The recipe's experiment with what it leaves to its MODEL filled in, and then with every --set."""
+    experiment, source, name = config.load_recipe(args.recipe, expect=Experiment)
+    if hasattr(args, "workdir"):
+        args.workdir = args.workdir or Path("runs") / name  # an unforeseen error leaves its log there
+    if getattr(args, "data", None) is not None:
+        experiment = dataclasses.replace(
+            experiment, task=dataclasses.replace(experiment.task, data=args.data)
+        )
+    place = Workdir(args.workdir) if hasattr(args, "workdir") and not args.fresh else None
+    experiment = weights.inherit(experiment, getattr(args, "start_from", None), place, console)
+    return config.apply_sets(experiment, args.sets), source, name
 
 
 def pretrain(args: argparse.Namespace, console: Console) -> int:
-    experiment, source, name = _recipe(args.recipe, args.sets)
+    experiment, source, _ = _recipe(args, console)
+    return _train(args, console, experiment, source)
+
+
+def finetune(args: argparse.Namespace, console: Console) -> int:
+    experiment, source, _ = _recipe(args, console)
+    if experiment.task is None:
+        raise UserError(f"{args.recipe} has no task; pretraining is: ssl-jax pretrain {args.recipe}")
+    return _train(args, console, experiment, source)
+
+
+def _train(args: argparse.Namespace, console: Console, experiment: Experiment, source: str) -> int:
     if experiment.loop.deterministic:
         run.choose_deterministic_kernels()
     several = parallel.initialize(
@@ -30,14 +52,12 @@ def pretrain(args: argparse.Namespace, console: Console) -> int:
     )  # first: nothing may use a device before it
     speaks = not several or jax.process_index() == 0
     console.quiet = not speaks
-    args.workdir = args.workdir or Path("runs") / name  # an unforeseen error leaves its log there
-    status = run.pretrain(
+    status = run.main(
         experiment,
         args.workdir,
         console=console,
         recipe_source=source,
-        start_from=args.start_from,
-        branch=args.branch,
+        branch=getattr(args, "branch", None),
         fresh=args.fresh,
     )
     if status == 0 and speaks:
@@ -46,13 +66,13 @@ def pretrain(args: argparse.Namespace, console: Console) -> int:
 
 
 def tokenizer(args: argparse.Namespace, console: Console) -> int:
-    experiment, _, _ = _recipe(args.recipe, args.sets)
+    experiment, _, _ = _recipe(args, console)
     console.print(f"tokenizer: {data.train_tokenizer(experiment.data, experiment.text, console.progress)}")
     return 0
 
 
 def prepare(args: argparse.Namespace, console: Console) -> int:
-    experiment, _, _ = _recipe(args.recipe, args.sets)
+    experiment, _, _ = _recipe(args, console)
     console.print(f"corpus: {run.prepare(experiment, console).dir}")
     return 0
 
@@ -68,7 +88,8 @@ def inspect(args: argparse.Namespace, console: Console) -> int:
     else:
         if args.step is not None:
             raise UserError(f"--step wants a workdir, and {target} is no folder; for a recipe say --batch")
-        target, _, _ = _recipe(args.target, args.sets)
+        args.recipe = args.target
+        target, _, _ = _recipe(args, console)
     batch = 0 if args.batch is None and args.step is None and args.text is None else args.batch
     inspection.inspect(target, batch=batch, step=args.step, typed=args.text, console=console)
     return 0
@@ -90,6 +111,7 @@ def _import(recipe_file: str | None) -> None:
 
 COMMANDS = {
     "pretrain": pretrain,
+    "finetune": finetune,
     "tokenizer": tokenizer,
     "prepare": prepare,
     "inspect": inspect,

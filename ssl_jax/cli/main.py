@@ -65,6 +65,14 @@ def parser() -> argparse.ArgumentParser:
             "bert_base:phase2 --from runs/bert_base-phase1",
         )
     )
+    _add_finetune(
+        command(
+            "finetune",
+            "fine-tune a model on a task; run again, the same command resumes",
+            "glue:rte --from runs/bert_base-phase2 --data data/RTE",
+            "sentiment --from scratch:runs/bert_tiny --data reviews.tsv",
+        )
+    )
     sub = command("tokenizer", "train a recipe's tokenizer", "bert_tiny --set text.tokenizer.vocab_size=8k")
     _add_recipe(sub)
     sub = command("prepare", "build a recipe's corpus: tokenizer and token store", "bert_tiny")
@@ -109,16 +117,9 @@ def _add_recipe_file(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_pretrain(sub: argparse.ArgumentParser) -> None:
+def _add_run(sub: argparse.ArgumentParser) -> None:
     _add_recipe(sub)
     sub.add_argument("--workdir", type=Path, metavar="DIR", help="where the run lives (default: runs/RECIPE)")
-    start = sub.add_mutually_exclusive_group()
-    start.add_argument("--from", dest="start_from", metavar="MODEL", help="start from the weights of MODEL")
-    start.add_argument(
-        "--branch",
-        metavar="WORKDIR@STEP",
-        help="start from a run's weights, optimizer and place in the data, with another schedule, say",
-    )
     sub.add_argument("--fresh", action="store_true", help="remove the run in the workdir, and start again")
     several = sub.add_argument_group(
         "several processes", "the same command in each; schedulers are recognised"
@@ -127,6 +128,30 @@ def _add_pretrain(sub: argparse.ArgumentParser) -> None:
     several.add_argument("--num-processes", type=_count, metavar="N")
     several.add_argument("--process-id", type=_count, metavar="I", help="this one's number, from 0")
     several.add_argument("--distributed", action="store_true", help="ask jax for all three (TPU VM pods)")
+
+
+def _add_finetune(sub: argparse.ArgumentParser) -> None:
+    _add_run(sub)
+    sub.add_argument(
+        "--from",
+        dest="start_from",
+        metavar="MODEL",
+        help="start from the weights of MODEL; scratch or scratch:MODEL take a network with fresh weights",
+    )
+    sub.add_argument(
+        "--data", metavar="PATH", help="the task's folder or file (default: what the recipe says)"
+    )
+
+
+def _add_pretrain(sub: argparse.ArgumentParser) -> None:
+    _add_run(sub)
+    start = sub.add_mutually_exclusive_group()
+    start.add_argument("--from", dest="start_from", metavar="MODEL", help="start from the weights of MODEL")
+    start.add_argument(
+        "--branch",
+        metavar="WORKDIR@STEP",
+        help="start from a run's weights, optimizer and place in the data, with another schedule, say",
+    )
 
 
 def _add_inspect(sub: argparse.ArgumentParser) -> None:

@@ -20,6 +20,7 @@ from ssl_jax.data.plan_packed import Packed
 from ssl_jax.data.plan_pairs import Pairs
 from ssl_jax.data.prepare import prepare, prepared, train_tokenizer
 from ssl_jax.data.store import Damaged, Store
+from ssl_jax.data.table import Labelled, Record, Table
 
 __all__ = [
     "Chunks",
@@ -28,13 +29,16 @@ __all__ = [
     "Data",
     "HuggingFace",
     "JsonLines",
+    "Labelled",
     "MixUnit",
     "Mixture",
     "Packed",
     "Pairs",
     "Parquet",
     "PythonDocs",
+    "Record",
     "Store",
+    "Table",
     "TextFiles",
     "Tfds",
     "Unit",

@@ -26,6 +26,8 @@ class Corpus:
         """sha256 of the manifest: of every file, the tokenizer and the settings, but not of place or time."""
         return self.manifest["fingerprint"]
 
+    labels = ()  # a text has none
+
     @cached_property
     def train(self) -> Store:
         return Store(self.dir, "train", self.manifest)

@@ -9,7 +9,7 @@ import contextlib
 import json
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ class Checkpoint:
     """The recipe's checkpoint section: when to save and what to keep.
 
     every: steps; minutes: also when this many have passed since the last save.  Kept are the last keep_last,
-    the keep_best best by the metric `best` (lower is better), and every keep_every-th step.
+    the keep_best best by the metric `best` (lower is better, or higher), and every keep_every-th step.  A run
+    that keeps its best is used by it: as a MODEL, its workdir stands for the best checkpoint so far.
     """
 
     every: int = 1000
@@ -34,6 +35,7 @@ class Checkpoint:
     keep_last: int = 2
     keep_best: int = 0
     best: str = "heldout/loss"
+    higher_is_better: bool = False
     keep_every: int | None = None
 
     def __post_init__(self):
@@ -134,9 +136,7 @@ class Checkpointer:
         keep = set(steps[-config.keep_last :])
         if config.keep_every:
             keep |= {s for s in steps if s % config.keep_every == 0}
-        scores = {s: (seal.read(self._manifest(s)) or {}).get("best") for s in steps}
-        ranked = sorted((score, s) for s, score in scores.items() if score is not None)
-        keep |= {s for _, s in ranked[: config.keep_best]}
+        keep |= set(best_first(self.folder, steps, config)[: config.keep_best])
         for step in steps:
             if step not in keep:
                 self._manager.delete(step)
@@ -217,6 +217,13 @@ def saved_steps(folder: Path) -> list[int]:
     return sorted(
         int(p.name) for p in folder.iterdir() if p.name.isdigit() and (p / "commit_success.txt").exists()
     )
+
+
+def best_first(folder: Path, steps: Sequence[int], config: Checkpoint) -> list[int]:
+    """Those of the steps that were measured when they were saved, from the best one on; ties: the earlier."""
+    sign = -1.0 if config.higher_is_better else 1.0
+    scores = {s: (seal.read(folder / "_seals" / f"{s}.json") or {}).get("best") for s in steps}
+    return [s for _, s in sorted((sign * score, s) for s, score in scores.items() if score is not None)]
 
 
 def read_leaves(

@@ -20,11 +20,15 @@ from ssl_jax.loop.trackers import Copies, JsonLines
 @dataclass(frozen=True, kw_only=True)
 class Evals:
     """The recipe's evals section: how often the held-out side is measured, before the first step and after
-    the last one included.  max_rows bounds a large held-out side (None: all of it)."""
+    the last one included.  max_rows bounds a large held-out side (None: all of it); batch_size None is that
+    of a training micro-batch.  patience: evaluations without a better checkpoint.best after which the run is
+    done (None: never).
+    """
 
     every: int | None = None
     max_rows: int | None = None
-    batch_size: int | None = None  # None: the training batch's
+    batch_size: int | None = None
+    patience: int | None = None
 
 
 def averages(results: Iterable[Mapping[str, Any]], coefs: Mapping[str, float]) -> dict[str, float]:
@@ -41,7 +45,8 @@ def averages(results: Iterable[Mapping[str, Any]], coefs: Mapping[str, float]) -
 
 
 class Evaluate:
-    """Measures the held-out side every so many steps and at the end."""
+    """Measures what is held out every so many steps and at the end.  measure: state -> `heldout/loss` and
+    more."""
 
     def __init__(self, measure: Callable[[State], dict[str, float]], *, every: int | None, last: int):
         self.measure, self.every, self.last = measure, every, last
@@ -52,7 +57,46 @@ class Evaluate:
     def __call__(self, info: StepInfo) -> Metrics | None:
         if info.state is None or not self.needs_state(info.step):
             return None
-        return Metrics({f"heldout/{name}": value for name, value in self.measure(info.state).items()})
+        return Metrics(self.measure(info.state))
+
+
+class Patience:
+    """Stops the run, as finished, when a metric has not become better in so many evaluations.
+
+    logged: the lines of metrics.jsonl so far, so that a resumed run stops where the undisturbed one would.
+    """
+
+    def __init__(
+        self,
+        metric: str,
+        *,
+        evaluations: int,
+        higher_is_better: bool,
+        logged: Iterable[Mapping[str, Any]] = (),
+    ):
+        self.metric, self.evaluations = metric, evaluations
+        self._sign = -1.0 if higher_is_better else 1.0
+        self._best, self._since = math.inf, 0
+        for line in logged:
+            self._look(line)
+
+    @property
+    def ran_out(self) -> bool:
+        return self._since >= self.evaluations
+
+    def _look(self, metrics: Mapping[str, Any]) -> None:
+        if isinstance(value := metrics.get(self.metric), float):
+            value *= self._sign
+            self._best, self._since = (value, 0) if value < self._best else (self._best, self._since + 1)
+
+    def needs_state(self, step: int) -> bool:
+        return False
+
+    def __call__(self, info: StepInfo) -> Stop | None:
+        self._look(info.metrics)
+        if not self.ran_out:
+            return None
+        return Stop(f"{self.metric} has not become better in {self._since} evaluations: done early", 0)
 
 
 class Judge:

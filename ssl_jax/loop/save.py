@@ -9,6 +9,7 @@ import jax
 
 from ssl_jax.loop.checkpoint import Checkpointer
 from ssl_jax.loop.loop import StepInfo
+from ssl_jax.loop.trackers import plain
 
 
 class Save:
@@ -39,6 +40,7 @@ class Save:
             "step": info.step,
             "next_row": info.rows[1],
             "best": info.metrics.get(self.config.best),
+            "measured": {name: plain(value) for name, value in info.metrics.items() if "/" in name},
         }
         self.checkpointer.save(info.step, info.state, meta)
         self.saved, self.clock = info.step, time.monotonic()

@@ -67,16 +67,17 @@ class Pooler(nnx.Module):
 
 
 class Classifier(nnx.Module):
-    """A linear layer to num_classes, always with a bias; dropout before it where a key is given."""
+    """A linear layer to num_classes; dropout before it where a key is given."""
 
-    def __init__(self, trunk: Any, num_classes: int, *, rngs: nnx.Rngs):
+    def __init__(self, trunk: Any, num_classes: int, *, bias: bool = True, rngs: nnx.Rngs):
         spec = trunk.spec
         self.dropout = spec.dropout
         self.kernel = param(spec.draw(rngs, spec.dim, num_classes), "embed", None)
-        self.bias = param(jnp.zeros(num_classes), None)
+        self.bias = param(jnp.zeros(num_classes), None) if bias else None
 
     def __call__(
         self, x: Float[Array, "*lead D"], key: Key[Array, ""] | None = None
     ) -> Float[Array, "*lead C"]:
-        y = dense(dropout(x, self.dropout, key), self.kernel[...], self.bias[...])
+        bias = None if self.bias is None else self.bias[...]
+        y = dense(dropout(x, self.dropout, key), self.kernel[...], bias)
         return parallel.shard(y, "batch", *(None,) * (y.ndim - 1))

@@ -2,8 +2,18 @@
 """Objectives: what is hidden, and what must be predicted.  One file each; a new one needs no line here."""
 
 from ssl_jax.objectives.bert import BertPretraining
+from ssl_jax.objectives.classification import Classification, Read
 from ssl_jax.objectives.masked_lm import MaskedLm, masked_logits
 from ssl_jax.objectives.masking import Masking, MaskUnit
 from ssl_jax.objectives.next_token import NextToken
 
-__all__ = ["BertPretraining", "MaskUnit", "MaskedLm", "Masking", "NextToken", "masked_logits"]
+__all__ = [
+    "BertPretraining",
+    "Classification",
+    "MaskUnit",
+    "MaskedLm",
+    "Masking",
+    "NextToken",
+    "Read",
+    "masked_logits",
+]

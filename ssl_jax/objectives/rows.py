@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a plan's row to positions, and what a tokenizer must have for it (host, numpy).  T positions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Int32
 
-from ssl_jax.types import Meta, Part, UserError
+from ssl_jax.types import Example, Meta, Part, UserError
 
 MIN_LENGTH = 8  # below it specials leave no room for text
 
@@ -49,3 +50,23 @@ def lay_out(
             tokens[at] = piece
             at += 1
     return tokens, word_starts, at
+
+
+def lay_out_texts(length: int, pad: int, opening: int, closing: int, texts: Sequence[Part]) -> Example:
+    """One text or a pair as BERT reads them, `[CLS] A [SEP]` or `[CLS] A [SEP] B [SEP]`: tokens, types (0 up
+    to the first closing token, then 1) and segments (1, padding 0), [T] int32 each."""
+    pieces = [opening, *(piece for text in texts for piece in (text, closing))]
+    tokens, _, used = lay_out(length, pad, pieces)
+    position = np.arange(length)
+    real = position < used
+    return {
+        "tokens": tokens,
+        "types": (real & (position >= len(texts[0].tokens) + 2)).astype(np.int32),
+        "segments": real.astype(np.int32),
+    }
+
+
+def texts_spec(length: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """What lay_out_texts returns."""
+    row = jax.ShapeDtypeStruct((length,), np.int32)
+    return {"tokens": row, "types": row, "segments": row}

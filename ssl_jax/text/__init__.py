@@ -3,6 +3,7 @@
 
 from ssl_jax.text.config import Text, load
 from ssl_jax.text.encoder import EncodedDoc, Encoder
+from ssl_jax.text.given import TokenizerDir
 from ssl_jax.text.sentences import RegexSentences, Sentences, UnicodeSentences
 from ssl_jax.text.spm import SentencePiece, SpmModel, SpmTokenizer
 from ssl_jax.text.wordpiece import TokenizerJson, WordPiece, WordPieceVocab
@@ -18,6 +19,7 @@ __all__ = [
     "SpmModel",
     "SpmTokenizer",
     "Text",
+    "TokenizerDir",
     "TokenizerJson",
     "UnicodeSentences",
     "UnicodeWords",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssl_jax.text import spm, store, wordpiece
+from ssl_jax.text.given import TokenizerDir
 from ssl_jax.text.pieces import Aligned
 from ssl_jax.text.sentences import RegexSentences, UnicodeSentences
 from ssl_jax.text.spm import SentencePiece
@@ -17,10 +18,11 @@ from ssl_jax.types import UserError
 class Text:
     """How text becomes tokens, words and sentences.
 
+    tokenizer: None is that of the MODEL which the run starts from.
     max_sentence_chars: a longer sentence is cut, at the beginning of a word where there is one.
     """
 
-    tokenizer: SentencePiece | WordPiece | WordPieceVocab | TokenizerJson = field(
+    tokenizer: SentencePiece | WordPiece | WordPieceVocab | TokenizerJson | TokenizerDir | None = field(
         default_factory=SentencePiece
     )
     words: UnicodeWords | RegexWords = field(default_factory=UnicodeWords)

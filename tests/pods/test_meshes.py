@@ -63,7 +63,7 @@ class compiled_programs_kept:
 def go(recipe, workdir, mesh, steps=6):
     loop = dataclasses.replace(recipe.loop, duration=Steps(steps))
     experiment = dataclasses.replace(recipe, mesh=mesh, loop=loop)
-    assert run.pretrain(experiment, workdir, console=Console()) == 0
+    assert run.main(experiment, workdir, console=Console()) == 0
     return curve(workdir)
 
 

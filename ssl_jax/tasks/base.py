@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a task is: where its examples come from, and how predictions are judged and written down."""
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ssl_jax.data import Record
+from ssl_jax.types import Row, UserError
+
+TRAIN, HELDOUT = "train", "heldout"
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A split and what the model said of it: rows of an unshuffled plan, and name -> [len(rows), ...]."""
+
+    rows: Sequence[Row]
+    outputs: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(abc.ABC):
+    """A recipe's `task` section: a frozen dataclass, one file a kind of task.
+
+    data: a folder or file in the layout in which the task is distributed (None: the TFDS builder, where
+    there is one).  train_share: share of the training examples to learn from, chosen by a hash of each, so
+    that a larger share holds the smaller one.
+    """
+
+    data: str | None = field(default=None)
+    train_share: float = 1.0
+
+    @property
+    @abc.abstractmethod
+    def metric(self) -> str:
+        """The name, among those of `score`, that picks the best checkpoint; higher is better."""
+
+    @property
+    def evaluations(self) -> Mapping[str, str]:
+        """Name -> split that is measured during training; the first is always `heldout`."""
+        return {HELDOUT: "dev"}
+
+    @abc.abstractmethod
+    def read(self, split: str) -> list[Record]:
+        """The examples of a split.  Raises UserError that names file and row."""
+
+    @abc.abstractmethod
+    def labels(self, train: Sequence[Record]) -> tuple[str, ...]:
+        """Names of the classes in the order of their ids; () where a number or a place is predicted."""
+
+    @abc.abstractmethod
+    def score(self, predicted: Mapping[str, Predicted], labels: tuple[str, ...]) -> dict[str, float]:
+        """`NAME/metric` -> value for each of the evaluations given; never NaN (a UserError says why)."""
+
+    def write(self, split: str, predicted: Predicted, labels: tuple[str, ...], folder: Path) -> list[Path]:
+        """Writes a split's predictions as its leaderboard or the usual script wants them."""
+        raise UserError(f"{type(self).__name__} has no format for prediction files")

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a task to what a run trains on: its splits tokenized, its labels, its tokenizer."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssl_jax import text as text_lib
+from ssl_jax.data import Record, Table
+from ssl_jax.data.files import cache_dir, locked
+from ssl_jax.tasks.base import TRAIN, Task
+from ssl_jax.text import Text
+from ssl_jax.types import Progress, Tokenizer, UserError
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """What `open_task` returns; beside data.Corpus, what a run can train on."""
+
+    train: Table
+    evaluations: Mapping[str, Table]
+    labels: tuple[str, ...]
+    tokenizer: Tokenizer
+    tokenizer_dir: Path
+    dir: str  # for people: where the examples came from
+
+    def report_text(self) -> str:
+        sizes = [f"{TRAIN} {self.train.num_documents:,}"]
+        sizes += [f"{name} {table.num_documents:,}" for name, table in self.evaluations.items()]
+        named = f"; labels {', '.join(self.labels)}" if self.labels else ""
+        return f"{self.dir}: examples: {', '.join(sizes)}{named}"
+
+
+def open_task(task: Task, text: Text, progress: Progress) -> TaskData:
+    """Reads and tokenizes.  A tokenizer that must be trained is, on the training examples, in the cache."""
+    every = task.read(TRAIN)
+    records = share(every, task.train_share)
+    folder = tokenizer_dir(text, every, progress)
+    tokenizer = text_lib.load(folder)
+    tables: dict[str, Table] = {}
+    for name, split in {TRAIN: TRAIN, **task.evaluations}.items():
+        found = records if name == TRAIN else task.read(split)
+        progress(f"tokenize {name}", 0, len(found), "examples")
+        tables[name] = Table(found, tokenizer, text)
+        progress(f"tokenize {name}", len(found), len(found), "examples")
+    train = tables.pop(TRAIN)
+    return TaskData(train, tables, task.labels(every), tokenizer, folder, task.data or type(task).__name__)
+
+
+def share(records: Sequence[Record], part: float) -> list[Record]:
+    """The records whose hash falls into the first part of [0, 1): a larger part holds the smaller one."""
+    if not 0 < part <= 1:
+        raise UserError(f"task.train_share={part}: take a share above 0 and at most 1")
+    chosen = [r for i, r in enumerate(records) if part == 1 or place_of(i, r) < part]
+    if not chosen:
+        raise UserError(f"task.train_share={part} leaves none of {len(records)} training examples")
+    return chosen
+
+
+def place_of(number: int, record: Record) -> float:
+    """A record's place in [0, 1), by a hash of its number and texts (copies of a text part ways)."""
+    digest = hashlib.sha256(repr((number, record.texts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def tokenizer_dir(text: Text, records: Sequence[Record], progress: Progress) -> Path:
+    """The folder of the recipe's tokenizer, trained on these records' texts where it must be."""
+    texts = [one for record in records for one in record.texts] if text.tokenizer.trains else []
+    digest = hashlib.sha256(repr((text.tokenizer, texts)).encode()).hexdigest()
+    folder = cache_dir() / "tokenizers" / f"task-{digest[:32]}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_name(folder.name + ".lock")):
+        if not text.tokenizer.trains or not folder.is_dir():  # one that is read may have changed: read it
+            text.tokenizer.train(texts, folder, progress)
+    return folder
