@@ -27,9 +27,9 @@ class Optim:
     peak_lr: the rate where the schedule's factor is 1.  weight_decay: decoupled and multiplied by the rate,
     as in `optax.adamw` and torch's AdamW.  clip_norm: gradients whose global norm is above it are scaled down
     to it; None never clips.  ema: decay of an average of the parameters (0.999, say), kept beside them.
-    layer_decay: the rate of the trunk's layer l of L is multiplied by layer_decay^(L - l), l = 0 .. L - 1, that
-    of its embeddings by layer_decay^(L + 1), that of heads not at all (ELECTRA, Clark et al. 2020, appendix
-    B).  frozen: patterns (fnmatch) of parameters that never move, as in "trunk.*".
+    layer_decay: the rate of the trunk's layer l = 0 .. L - 1 is multiplied by layer_decay^(L - l), that of
+    its embeddings by layer_decay^(L + 1), that of heads not at all (ELECTRA, Clark et al. 2020, appendix B).
+    frozen: patterns (fnmatch) of parameters that never move, as in "trunk.*".
     """
 
     algorithm: Algorithm = field(default_factory=AdamW)
