@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from ssl_jax import config, data, parallel, run, weights
+from ssl_jax.cli import use
 from ssl_jax.cli.console import Console
 from ssl_jax.compare import compare as comparison
 from ssl_jax.compare import suite as suites
@@ -16,7 +17,6 @@ from ssl_jax.experiment import Experiment, Suite
 from ssl_jax.report import inspect as inspection
 from ssl_jax.report import summary
 from ssl_jax.types import UserError
-from ssl_jax.use import guess
 from ssl_jax.workdir import Workdir
 
 
@@ -121,7 +121,7 @@ def prepare(args: argparse.Namespace, console: Console) -> int:
 
 def inspect(args: argparse.Namespace, console: Console) -> int:
     target: Any = Path(args.target)
-    _import(args.recipe_file)
+    use.import_recipe(args)
     if target.is_dir():
         if args.sets:
             raise UserError(
@@ -137,20 +137,6 @@ def inspect(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def fill_mask(args: argparse.Namespace, console: Console) -> int:
-    _import(args.recipe_file)
-    loaded = weights.load(args.model)
-    for text in args.texts:
-        found = guess.fill_mask(loaded.model, loaded.tokenizer, text, args.top)
-        console.print(f"{text}\n{guess.show(found)}")
-    return 0
-
-
-def _import(recipe_file: str | None) -> None:
-    if recipe_file is not None:
-        config.import_recipe(recipe_file)
-
-
 COMMANDS = {
     "pretrain": pretrain,
     "finetune": finetune,
@@ -158,5 +144,5 @@ COMMANDS = {
     "tokenizer": tokenizer,
     "prepare": prepare,
     "inspect": inspect,
-    "fill-mask": fill_mask,
+    **use.COMMANDS,
 }

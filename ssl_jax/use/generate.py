@@ -7,7 +7,6 @@ compiled.
 
 import enum
 import functools
-import itertools
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -21,10 +20,10 @@ import numpy as np
 from ssl_jax import nn
 from ssl_jax.types import Tokenizer, UserError
 from ssl_jax.use.guess import Guess, readable
+from ssl_jax.use.inputs import batched, bucket, power_of_two
 from ssl_jax.use.sampling import Sampling, choose
 from ssl_jax.use.stream import TextStream
 
-SHORTEST = 64  # lengths are rounded up to this times a power of two
 SHOWN = 5
 
 
@@ -77,7 +76,8 @@ def generate(
     sampling.checked()
     seen: Counter[int] = Counter()
     for batch in batched(prompts, batch_size):
-        rows = [opened(model, tokenizer, prompt) for prompt in batch]
+        first = sum(seen.values()) + 1
+        rows = [opened(model, tokenizer, prompt, n) for n, prompt in enumerate(batch, first)]
         keys = []
         for ids in rows:
             same = zlib.crc32(ids.tobytes())
@@ -97,22 +97,16 @@ def check(model: nn.Model) -> None:
     raise UserError('this MODEL has no head for the next token; try: ssl-jax predict MODEL "A text."')
 
 
-def batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    items = iter(items)
-    while batch := list(itertools.islice(items, size)):
-        yield batch
-
-
-def opened(model: nn.Model, tokenizer: Tokenizer, prompt: str) -> np.ndarray:
+def opened(model: nn.Model, tokenizer: Tokenizer, prompt: str, number: int) -> np.ndarray:
     """The ids [n] int32 of a document that begins with the prompt.  Raises UserError as generate does."""
     ids, opening = tokenizer.encode(prompt), tokenizer.specials.bos
     if len(ids) == 0:
-        raise UserError("the prompt is empty: give a text for the model to go on from")
+        raise UserError(f"prompt {number} is empty: give a text for the model to go on from")
     ids = np.concatenate([[] if opening is None else [opening], ids]).astype(np.int32)
     limit = model.trunk.spec.max_positions
     if len(ids) >= limit:
         raise UserError(
-            f"the prompt {prompt[:30]!r}... is {len(ids)} tokens, the model has {limit} positions: "
+            f"prompt {number} ({prompt[:30]!r}...) is {len(ids)} tokens, the model has {limit} positions: "
             "shorten it, so that one is left for what follows"
         )
     return ids
@@ -122,14 +116,6 @@ def key_of(seed: int, prompt: int, times: int) -> Any:
     """times: how often the prompt came before."""
     key = jax.random.fold_in(jax.random.key(seed), np.uint32(prompt))
     return jax.random.fold_in(key, times)
-
-
-def bucket(length: int, limit: int) -> int:
-    """length rounded up, to at most limit."""
-    room = SHORTEST
-    while room < length:
-        room *= 2
-    return min(room, limit)
 
 
 def _grow(
@@ -144,7 +130,7 @@ def _grow(
 ) -> None:
     """Fills the results in; rows [n] each and keys are theirs."""
     limit, longest = model.trunk.spec.max_positions, max(map(len, rows))
-    count = 1 << (len(rows) - 1).bit_length()
+    count = power_of_two(len(rows))
     tokens = np.full((count, bucket(longest, limit)), tokenizer.specials.pad, np.int32)
     lengths = np.ones(count, np.int32)
     for i, ids in enumerate(rows):

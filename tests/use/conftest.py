@@ -4,14 +4,12 @@
 import dataclasses
 import functools
 
-import jax
-import jax.numpy as jnp
 import pytest
-from flax import nnx
 
 from ssl_jax import nn, text
-from ssl_jax.types import Meta
-from tests.models.tiny import FAMILIES, drawn
+from ssl_jax.objectives import BertPretraining, NextToken
+from tests.models.tiny import FAMILIES
+from tests.use.made import made
 
 LINES = [
     "The dog sat on the mat and the cat sat on the dog.",
@@ -32,21 +30,11 @@ def tokenizer(tmp_path_factory) -> text.SpmTokenizer:
 @pytest.fixture(scope="session")
 def model_of(tokenizer):
     """model_of("gpt2"): a family of tests/models/tiny.py over this vocabulary."""
-    meta = Meta(tokenizer=tokenizer)
 
     @functools.cache
     def make(name: str, **changes) -> nn.Model:
-        family = FAMILIES[name]
-        config = dataclasses.replace(family.config, **changes).bind(meta)
-        static = {}
-
-        def abstract():
-            rngs = nnx.Rngs(0)
-            trunk = config.build(rngs)
-            static["graphdef"], params = nn.split(nn.Model(trunk, family.heads(trunk, rngs)))
-            return params
-
-        params = drawn(jax.eval_shape(abstract), spread=0.5)
-        return nn.merge(static["graphdef"], jax.tree.map(jnp.asarray, params))
+        config = dataclasses.replace(FAMILIES[name].config, **changes)
+        objective = NextToken() if FAMILIES[name].head == "lm" else BertPretraining()
+        return made(objective, config, tokenizer, spread=0.5).model
 
     return make
