@@ -159,13 +159,19 @@ class Cache(NamedTuple):
     values: Float[Array, "*layers B S N K"]
 
     def write(self, new: "Cache", positions: Int[Array, "B T"]) -> "Cache":
-        """All layers' keys and values [L, B, T, N, K] of the consecutive positions, put into their slots."""
+        """All layers' keys and values [L, B, T, N, K] of the consecutive positions, put into their slots.
 
-        def row(old, new, first):  # [L, S, N, K], [L, T, N, K]
-            return jax.lax.dynamic_update_slice_in_dim(old, new, first, axis=1)
+        Row by row, which XLA does in place: on CPU one scatter of all rows took ten times the whole step.
+        """
 
-        rows = jax.vmap(row, in_axes=(1, 1, 0), out_axes=1)
-        return Cache(*(rows(old, new, positions[:, 0]) for old, new in zip(self, new)))
+        def row(b: Int[Array, ""], cache: Cache) -> Cache:
+            def put(old, new):
+                mine = jax.lax.dynamic_slice_in_dim(new, b, 1, axis=1)
+                return jax.lax.dynamic_update_slice(old, mine, (0, b, positions[b, 0], 0, 0))
+
+            return Cache(*map(put, cache, new))
+
+        return jax.lax.fori_loop(0, positions.shape[0], row, self)
 
 
 def attention_after(
