@@ -18,7 +18,7 @@ _ASCII_PUNCTUATION = frozenset(string.punctuation)
 # Han, Hiragana and Katakana, half-width ones included: scripts that put no space between words.
 _UNSPACED = re.compile(
     "([\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3038-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\uf900-\ufaff\uff66-\uff9d\U00020000-\U000323af])"
+    "\uf900-\ufaff\uff66-\uff9f\U00020000-\U000323af])"
 )
 
 
