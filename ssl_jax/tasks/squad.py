@@ -17,7 +17,7 @@ from ssl_jax.data import Record
 from ssl_jax.data.files import write_json
 from ssl_jax.objectives import answers
 from ssl_jax.tasks import squad_files
-from ssl_jax.tasks.base import HELDOUT, TRAIN, Predicted, Task
+from ssl_jax.tasks.base import CONSTANT, HELDOUT, TRAIN, Predicted, Task
 from ssl_jax.tasks.squad_score import AnswerWords, best_threshold, exact, f1, f1_or_null
 from ssl_jax.types import UserError
 
@@ -65,8 +65,8 @@ class Squad(Task):
     words: AnswerWords = AnswerWords.SPACES
 
     @property
-    def metric(self) -> str:
-        return f"{HELDOUT}/f1"
+    def metrics(self) -> tuple[str, ...]:
+        return f"{HELDOUT}/f1", f"{HELDOUT}/exact"
 
     @property
     def tunes(self) -> bool:
@@ -152,8 +152,10 @@ class Squad(Task):
         if self.tunes and TUNING in judged:
             threshold = metrics[THRESHOLD] = self.threshold(judged[TUNING])
         for name, questions in judged.items():
-            points = np.array([self.points(self._said(q, threshold), q.gold) for q in questions])
+            said = [self._said(q, threshold) for q in questions]
+            points = np.array([self.points(text, q.gold) for text, q in zip(said, questions)])
             metrics |= {f"{name}/exact": points[:, 0].mean(), f"{name}/f1": points[:, 1].mean()}
+            metrics[f"{name}/{CONSTANT}"] = len(set(said)) == 1
             answered = np.array([q.gold != [()] for q in questions])
             for kind, these in (("has_answer_f1", answered), ("no_answer_f1", ~answered)):
                 if self.version2 and these.any():
@@ -173,8 +175,11 @@ class Squad(Task):
     def write(self, split: str, predicted: Predicted, labels: tuple[str, ...], folder: Path) -> list[Path]:
         """predictions.json, nbest_predictions.json and in version 2 null_odds.json, as BERT's run_squad.py.
 
-        The threshold is null_threshold, after `tuned` the checkpoint's; 0 where there is neither.
+        The threshold is null_threshold, after `tuned` the checkpoint's; 0 where there is neither.  Of the
+        tuning share nothing is written.
         """
+        if split == TUNING:
+            return []
         threshold = self.null_threshold or 0.0
         files: dict[str, dict[str, Any]] = {"predictions": {}, "nbest_predictions": {}}
         if self.version2:

@@ -291,7 +291,9 @@ def test_the_threshold_is_tuned_on_the_training_side_alone(version2):
 def test_scores_are_never_nan_and_name_both_kinds_of_questions(version2):
     task = Squad(data=version2, version2=True, tuning=0.4)
     scores = task.score({"heldout": predicted(task, "dev", 2)}, ())
-    assert set(scores) == {f"heldout/{n}" for n in ("exact", "f1", "has_answer_f1", "no_answer_f1")}
+    assert set(scores) == {
+        f"heldout/{n}" for n in ("exact", "f1", "constant", "has_answer_f1", "no_answer_f1")
+    }
     mean = (2 * scores["heldout/has_answer_f1"] + scores["heldout/no_answer_f1"]) / 3
     assert scores["heldout/f1"] == pytest.approx(mean)
     assert all(math.isfinite(value) for value in scores.values())
