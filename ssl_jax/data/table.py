@@ -44,7 +44,7 @@ class Table:
         encoded = Encoder(tokenizer, text).encode_documents(flat, num_threads)
         self._ends = np.cumsum([0, *(len(record.texts) for record in self.records)])
         self._encoded = encoded
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
 
     @property
     def num_documents(self) -> int:
@@ -52,7 +52,7 @@ class Table:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(self._tokenizer.fingerprint.encode())
+        digest = hashlib.sha256(self.tokenizer.fingerprint.encode())
         for record in self.records:
             digest.update(repr((record.texts, record.label, sorted(record.fields.items()))).encode())
         return digest.hexdigest()
@@ -63,7 +63,7 @@ class Table:
 
     def offsets(self, i: int, text: int) -> np.ndarray:
         """[n] int64: the character of record i's text at which each of its tokens begins."""
-        return next(iter(self._tokenizer.encode_offsets([self.records[i].texts[text]], [False])))
+        return next(iter(self.tokenizer.encode_offsets([self.records[i].texts[text]], [False])))
 
 
 class OpenTable:
