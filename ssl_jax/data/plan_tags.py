@@ -81,8 +81,9 @@ class Tagged:
     """Sentences of given words; one that is longer than `length` less two special tokens has several rows,
     cut before a word, so that each word is tagged once.
 
-    A row's fields: words and their `first` token in the row's part ([W] int64, -1 where a word has none of
-    its own), the number of its `sentence`, file and lines.  Its label: the words' tags, or None.
+    A row's fields: the number of its `sentence`; its words, their spans in the sentence's text, and the
+    `first` token of each in the row's part ([W] int64, -1 where a word has none of its own); file and lines.
+    Its label: the words' tags, or None.
     """
 
     length: int = 128
@@ -112,11 +113,12 @@ class OpenTagged(OpenTable):
     def __getitem__(self, r: int) -> Row:
         i, cut = self._rows[self.place(r)]
         record, words = self.table.records[i], slice(cut.first, cut.stop)
-        first = self._firsts[i].first[words]
+        first, spans = self._firsts[i].first[words], record.fields["spans"][words]
         fields: dict[str, Any] = {
             "sentence": i,
             "first": np.where(first < 0, -1, first - cut.begin),
-            "words": tuple(record.texts[0][a:b] for a, b in record.fields["spans"][words]),
+            "words": tuple(record.texts[0][a:b] for a, b in spans),
+            "spans": spans,
             "file": record.fields["file"],
             "lines": record.fields["lines"][words],
         }

@@ -129,12 +129,14 @@ def read_features(features: Features, split: str) -> Iterator[Sentence]:
     examples, builder = data_source(features.name, features.dev if split == "dev" else split)
     known = builder.info.features
     if missing := [name for name in (features.words, features.tags) if name not in known]:
-        raise UserError(f"tfds:{features.name}: no feature {missing[0]!r}; it has: {', '.join(known)}")
+        raise UserError(
+            f"tfds:{features.name}: no feature {missing[0]!r}; it has: {', '.join(sorted(known))}"
+        )
     names = getattr(known[features.tags].feature, "names", None)
     for number in range(len(examples)):
         example = examples[number]
         words = [word.decode() for word in example[features.words]]
-        tags = example[features.tags].tolist()
+        tags = list(example[features.tags])
         if names is None:
             tags = [tag.decode() for tag in tags]
         else:

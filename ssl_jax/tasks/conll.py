@@ -63,16 +63,10 @@ class Conll(Task):
         records = []
         for words, tags, lines in found:
             if tags is None and split != TEST:
-                raise UserError(
-                    f"{name}: row {lines[0]}: it has no tag; {TAG_COLUMN}, and only test may lack it"
-                )
+                what = f"it has no tag; {TAG_COLUMN}, and only test may lack it"
+                raise UserError(f"{name}: row {lines[0]}: {what}")
             if self.by is TagMetric.ENTITIES:
-                for tag, line in zip(tags or (), lines):
-                    if not TAG.fullmatch(tag):
-                        what = f"the tag {tag!r} is neither O nor B-X, I-X, E-X or S-X"
-                        raise UserError(
-                            f"{name}: row {line}: {what}; {TAG_COLUMN}, and task.by=WORDS takes any"
-                        )
+                check_entities(tags or (), lines, name)
             records.append(sentence(words, tags, separator=self.separator, file=name, lines=lines))
         if not records:
             raise UserError(f"{name}: it holds no sentence")
@@ -101,12 +95,12 @@ class Conll(Task):
         return out
 
     def write(self, split: str, predicted: Predicted, labels: tuple[str, ...], folder: Path) -> list[Path]:
-        """SPLIT.conll: word, tag where it is known, predicted tag, as `conlleval` reads them."""
+        """SPLIT_predictions.conll: word, tag where it is known, predicted tag, as `conlleval` reads them."""
         lines = []
         for s in self._tagged(predicted, labels):
             columns = (s.words, s.guesses) if s.tags is None else (s.words, s.tags, s.guesses)
             lines += [*map(" ".join, zip(*columns)), ""]
-        path = folder / f"{split}.conll"
+        path = folder / f"{split}_predictions.conll"
         path.write_text("\n".join([*lines, ""]), encoding="utf-8")
         return [path]
 
@@ -130,3 +124,11 @@ class Tagged(NamedTuple):
     words: list[str]
     tags: list[str] | None
     guesses: list[str]
+
+
+def check_entities(tags: Sequence[str], lines: Sequence[int], name: str) -> None:
+    """Raises UserError for a tag that can't be read.  What may follow what isn't asked (see entities.py)."""
+    for tag, line in zip(tags, lines):
+        if not TAG.fullmatch(tag):
+            what = f"the tag {tag!r} is neither O nor B-X, I-X, E-X or S-X"
+            raise UserError(f"{name}: row {line}: {what}; {TAG_COLUMN}, and task.by=WORDS takes any tag")

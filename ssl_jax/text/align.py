@@ -38,9 +38,8 @@ def first_tokens(
     counts = [len(one) for one in offsets]
     places = np.maximum.accumulate(np.concatenate(offsets) + np.repeat(bases, counts))
     begins = visible[np.searchsorted(visible[:-1], places)]
-    begins = np.minimum(
-        begins, np.repeat(bases + lengths - 1, counts)
-    )  # the last may have no visible character
+    # A last token without a visible character begins at its text's end, not in the next text.
+    begins = np.minimum(begins, np.repeat(bases + lengths - 1, counts))
 
     sizes = [len(one) for one in words]
     start, stop = (np.concatenate(words) + np.repeat(bases, sizes)[:, None]).T
@@ -54,7 +53,7 @@ def first_tokens(
 
 
 def _visible(tokenizer: Aligned, text: str) -> np.ndarray:
-    """The characters of which the tokenizer makes something, be it [UNK], in order; then the text's length."""
+    """Where the tokenizer makes something of a character, be it [UNK], in order; then the text's length."""
     points = codes(text)
     visible = tokenizer.normal_length(points) > 0
     for code in np.unique(points[~visible]).tolist():
