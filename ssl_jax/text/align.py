@@ -32,6 +32,8 @@ def first_tokens(
     the word that holds its first visible character: white space before a word, and characters that the
     tokenizer drops, are no word's.  No text holds a lone surrogate (chars.clean).
     """
+    if not texts:
+        return []
     lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + 1  # a space ends each
     bases = np.cumsum(lengths) - lengths
     visible = _visible(tokenizer, " ".join([*texts, ""]))
