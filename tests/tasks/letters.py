@@ -18,17 +18,18 @@ def tokenizer(folder: Path) -> Any:
 
 
 def sentences(count: int, seed: int) -> list[list[tuple[str, str]]]:
-    """(word, tag): words that begin with a or b are persons, a run of them one entity; so are places of c."""
+    """(word, tag): a word with a begins a person, the words with b behind it go on with it; c is a place."""
     rng = random.Random(seed)
+
+    def word(first: str) -> str:
+        return first + "".join(rng.choices(LETTERS, k=rng.randint(0, 2)))
+
     out = []
     for _ in range(count):
-        rows, before = [], "O"
-        for _ in range(rng.randint(2, 7)):
-            word = "".join(rng.choices(LETTERS, k=rng.randint(1, 3)))
-            kind = {"a": "PER", "b": "PER", "c": "LOC"}.get(word[0], "O")
-            tag = "O" if kind == "O" else f"I-{kind}" if before == kind else f"B-{kind}"
-            rows.append((word, tag))
-            before = kind
+        rows = []
+        for _ in range(rng.randint(2, 5)):
+            person = [(word("a"), "B-PER"), *((word("b"), "I-PER") for _ in range(rng.randint(0, 2)))]
+            rows += rng.choice([person, [(word("c"), "B-LOC")], [(word(rng.choice("defghi")), "O")]])
         out.append(rows)
     return out
 
