@@ -33,7 +33,8 @@ class Conll(Task):
     data: a folder with a file for each of train, dev and test, found by its name (patterns as in a shell,
     without .gz, .xz or .zst); None is builder.  separator: how words are joined to a text; "" for scripts
     that put nothing between them.  names: the tags in the order of their ids; () is those of the training
-    side, sorted.  A test file may have no tags.
+    side, sorted.  A test file may have no tags.  Sequences that are no legal BIO are read as conlleval reads
+    them (entities.py).
     """
 
     by: TagMetric = TagMetric.ENTITIES
@@ -104,7 +105,7 @@ class Conll(Task):
         path.write_text("\n".join([*lines, ""]), encoding="utf-8")
         return [path]
 
-    def _tagged(self, predicted: Predicted, labels: tuple[str, ...]) -> list["Tagged"]:
+    def _tagged(self, predicted: Predicted, labels: tuple[str, ...]) -> list["Guessed"]:
         """The sentences, whole again where they had several rows."""
         missing = "O" if self.by is TagMetric.ENTITIES else "_"
         out = []
@@ -114,11 +115,11 @@ class Conll(Task):
             words = [word for row in rows for word in row.fields["words"]]
             tags = None if rows[0].label is None else [tag for row in rows for tag in row.label]
             found = [word_labels(row, output, labels) for row, output in zip(rows, outputs)]
-            out.append(Tagged(words, tags, [tag or missing for tag in itertools.chain(*found)]))
+            out.append(Guessed(words, tags, [tag or missing for tag in itertools.chain(*found)]))
         return out
 
 
-class Tagged(NamedTuple):
+class Guessed(NamedTuple):
     """A sentence, its tags where they are known, and what the model said."""
 
     words: list[str]

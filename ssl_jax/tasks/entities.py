@@ -2,8 +2,8 @@
 """Entities in tags, and precision, recall and F1 of them as `conlleval` defines these
 (Tjong Kim Sang and De Meulder 2003, section 3).
 
-One reading serves BIO (IOB2), IOB1 and BIOES, as the script's does.  It never refuses a sequence: an I- or E-
-that goes on with nothing begins an entity.
+One reading serves BIO (IOB2), IOB1 and BIOES, as the script's does (S- as its ports and seqeval read it: an
+entity of one word).  It never refuses a sequence: an I- or E- that goes on with nothing begins an entity.
 """
 
 import re
