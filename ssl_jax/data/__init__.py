@@ -18,6 +18,7 @@ from ssl_jax.data.plan_chunks import Chunks
 from ssl_jax.data.plan_mixture import MixUnit
 from ssl_jax.data.plan_packed import Packed
 from ssl_jax.data.plan_pairs import Pairs
+from ssl_jax.data.plan_tags import Tagged, sentence, typed_sentence
 from ssl_jax.data.plan_windows import Outside, Windows
 from ssl_jax.data.prepare import prepare, prepared, train_tokenizer
 from ssl_jax.data.store import Damaged, Store
@@ -41,6 +42,7 @@ __all__ = [
     "Record",
     "Store",
     "Table",
+    "Tagged",
     "TextFiles",
     "Tfds",
     "Unit",
@@ -49,5 +51,7 @@ __all__ = [
     "open_corpus",
     "prepare",
     "prepared",
+    "sentence",
     "train_tokenizer",
+    "typed_sentence",
 ]

@@ -26,9 +26,7 @@ def bert_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, 
         row[where[weights > 0]] = targets[weights > 0]
     labels = torch.tensor(labels)
     out = model(
-        input_ids=torch.tensor(batch["tokens"]).long(),
-        attention_mask=torch.tensor(batch["segments"]).long(),
-        token_type_ids=torch.tensor(batch["types"]).long(),
+        **inputs(batch),
         labels=labels,
         next_sentence_label=torch.tensor(batch["is_random"]).long(),
     )
@@ -57,7 +55,24 @@ def gpt2_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, 
     return loss, {"lm": loss.item()}
 
 
-LOSSES = {"bert": bert_loss, "gpt2": gpt2_loss}
+def tagging_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, float]]:
+    """(loss, {"nll"}) of BertForTokenClassification."""
+    import torch
+
+    labels = torch.tensor(np.where(batch["weights"] > 0, batch["labels"], IGNORED)).long()
+    loss = model(**inputs(batch), labels=labels).loss
+    return loss, {"nll": loss.item()}
+
+
+def inputs(batch: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What BERT reads, as `transformers` names it."""
+    import torch
+
+    names = {"input_ids": "tokens", "attention_mask": "segments", "token_type_ids": "types"}
+    return {theirs: torch.tensor(batch[ours]).long() for theirs, ours in names.items()}
+
+
+LOSSES = {"bert": bert_loss, "gpt2": gpt2_loss, "tagging": tagging_loss}
 
 
 def torch_losses(name: str) -> dict[str, np.ndarray]:
@@ -65,9 +80,9 @@ def torch_losses(name: str) -> dict[str, np.ndarray]:
     import torch
 
     run = Run(name)
-    to_names = NAMES[run.curve.family]
+    to_names = NAMES[run.curve.peer]
     params = run.params()
-    empty = BUILDERS[run.curve.family](FAMILIES[run.curve.family].config)
+    empty = BUILDERS[run.curve.peer](FAMILIES[run.curve.family].config)
     model = load(empty, to_names(params, VOCAB)).train()
 
     masks = jax.tree.map(lambda p, decayed: np.full(p.shape, decayed, np.float32), params, run.decay_mask)
