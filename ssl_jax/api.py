@@ -13,7 +13,8 @@ from ssl_jax.use.generate import Generated
 from ssl_jax.use.guess import Guess
 from ssl_jax.use.inputs import Line
 from ssl_jax.use.likelihood import Reader
-from ssl_jax.use.predict import Prediction, Predictor
+from ssl_jax.use.predict import Predictor
+from ssl_jax.use.predictions import Prediction
 from ssl_jax.use.score import Perplexity
 
 

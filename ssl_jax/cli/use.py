@@ -3,6 +3,7 @@
 
 import argparse
 import contextlib
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from ssl_jax.types import UserError
 from ssl_jax.use import guess, score, sources
 from ssl_jax.use.generate import Generated, Stop
 from ssl_jax.use.inputs import Line, read
-from ssl_jax.use.predict import as_json
+from ssl_jax.use.predictions import as_json
 from ssl_jax.use.sampling import Sampling
 
 
@@ -79,18 +80,11 @@ def generate(args: argparse.Namespace, console: Console) -> int:
 def predict(args: argparse.Namespace, console: Console) -> int:
     typed = [tuple(args.texts)] if args.texts else []
     model, cut = _open(args), 0
-    lines: list[Line] = []
-
-    def kept() -> Iterator[Line]:
-        for line in _lines(args, console, typed, "a text"):
-            lines.append(line)
-            yield line
-
-    for prediction in model.predict_all(kept(), args.batch_size):
-        line = lines.pop(0)
+    lines, again = itertools.tee(_lines(args, console, typed, "a text"))
+    for line, prediction in zip(again, model.predict_all(lines, args.batch_size)):
         cut += prediction.cut
-        said = _json(as_json(line, prediction)) if args.json else f"{' | '.join(line.texts)}\n  {prediction}"
-        console.print(said)
+        people = f"{' | '.join(line.texts)}\n  {prediction}"
+        console.print(_json(as_json(line.texts, prediction)) if args.json else people)
     if cut:
         console.warn(f"{cut:,} of the texts have more tokens than the model reads, and were cut")
     return 0
