@@ -11,10 +11,11 @@ import jax
 from ssl_jax import config, data, parallel, run, weights
 from ssl_jax.cli.console import Console
 from ssl_jax.experiment import Experiment
+from ssl_jax.report import embeddings, summary
 from ssl_jax.report import inspect as inspection
-from ssl_jax.report import summary
 from ssl_jax.types import UserError
 from ssl_jax.use import guess
+from ssl_jax.use.embed import By, Pool
 from ssl_jax.workdir import Workdir
 
 
@@ -104,6 +105,21 @@ def fill_mask(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def embed(args: argparse.Namespace, console: Console) -> int:
+    _import(args.recipe_file)
+    texts = (
+        embeddings.typed(args.texts)
+        if args.file is None
+        else embeddings.of_file(args.file, args.text_key, console)
+    )
+    output = embeddings.Output(args.out, args.heatmap)
+    output.check(args.word)
+    how = {"by": args.by and By(args.by), "word": args.word, "layers": args.layers, "pool": Pool(args.pool)}
+    loaded = weights.load(args.model)
+    embeddings.run(loaded, texts, output, console, batch_size=args.batch_size, **how)
+    return 0
+
+
 def _import(recipe_file: str | None) -> None:
     if recipe_file is not None:
         config.import_recipe(recipe_file)
@@ -116,4 +132,5 @@ COMMANDS = {
     "prepare": prepare,
     "inspect": inspect,
     "fill-mask": fill_mask,
+    "embed": embed,
 }

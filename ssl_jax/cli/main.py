@@ -89,6 +89,15 @@ def parser() -> argparse.ArgumentParser:
     _add_fill_mask(
         command("fill-mask", "fill [MASK] in a text", 'runs/bert_tiny "The [MASK] of a list is its length."')
     )
+    _add_embed(
+        command(
+            "embed",
+            "vectors of tokens, words or sentences in their context",
+            'runs/bert_tiny --word bank --text "by the river bank" --text "the bank lent money"',
+            "runs/bert_tiny --word 苹 --file fruits.txt --heatmap apple.svg",
+            "runs/bert_base@40000 --by sentence --layers mean:last-3..last --file all.jsonl.gz --out all.npz",
+        )
+    )
     return top
 
 
@@ -168,6 +177,47 @@ def _add_fill_mask(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("model", metavar="MODEL", help="a workdir, or WORKDIR@STEP")
     sub.add_argument("texts", metavar="TEXT", nargs="+", help="a text with [MASK] in it")
     sub.add_argument("--top", type=_positive, default=5, metavar="N", help="how many fillings (default: 5)")
+    _add_recipe_file(sub)
+
+
+def _add_embed(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", metavar="MODEL", help="a workdir, or WORKDIR@STEP; its heads don't matter")
+    source = sub.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--text", dest="texts", action="append", metavar="TEXT", help="may be given many times"
+    )
+    source.add_argument(
+        "--file",
+        metavar="FILE",
+        help="a text a line (blank ones don't count), or .jsonl or .parquet; .gz, .xz and .zst are opened",
+    )
+    sub.add_argument("--text-key", default="text", metavar="KEY", help="field of JSON lines (default: text)")
+    sub.add_argument(
+        "--by", choices=("token", "word", "sentence"), help="what gets a vector (default: every word)"
+    )
+    sub.add_argument(
+        "--word",
+        metavar="W",
+        help="only where W stands, inside longer words too; with --by word where a whole word is W",
+    )
+    sub.add_argument(
+        "--layers",
+        default="last",
+        metavar="L",
+        help="12, last or last-1; 0 is what goes into the first layer; 0,6,12 or 9..12 stand end to end; "
+        "mean:last-3..last is the mean of four (default: last)",
+    )
+    sub.add_argument(
+        "--pool", choices=("mean", "first", "last"), default="mean", help="of its pieces (default: mean)"
+    )
+    sub.add_argument("--batch-size", type=_positive, default=32, metavar="B", help="changes no vector")
+    sub.add_argument("--out", type=Path, metavar="FILE", help=".npz or .parquet, of any number of vectors")
+    sub.add_argument(
+        "--heatmap",
+        type=Path,
+        metavar="FILE",
+        help=".svg or .png: how alike W's vectors are, beside those of its pieces in the token table",
+    )
     _add_recipe_file(sub)
 
 
