@@ -15,7 +15,7 @@ from ssl_jax.data.readers import Bad
 from ssl_jax.data.sources import open_sources
 from ssl_jax.loop.seal import write_atomically
 from ssl_jax.report import heatmap
-from ssl_jax.report.png import png
+from ssl_jax.report.png import png, require_png
 from ssl_jax.types import UserError
 from ssl_jax.use import embed, vectors_file
 from ssl_jax.weights import Loaded
@@ -86,6 +86,8 @@ class Output:
             raise UserError(f"{self.picture}: a heatmap goes into a file that ends in .svg or .png")
         if not self.picture.parent.is_dir():
             raise UserError(f"{self.picture}: there is no folder {self.picture.parent}")
+        if self.picture.suffix == ".png":
+            require_png()
 
     @property
     def kept(self) -> int:
@@ -111,14 +113,14 @@ def run(
         writer = stack.enter_context(vectors_file.writing(output.file)) if output.file else None
         kept, total = _gathered(parts, output.kept, writer)
         if total == 0:
-            raise UserError(f"{word!r} is in none of the {texts.count:,} texts; case and accents count")
+            raise UserError(f"{word!r} is in none of the texts; case and accents count")
     if output.file is not None:
         width = kept.vectors.shape[1]
-        console.print(f"{output.file}: {total:,} vectors of {width:,} numbers, from {texts.count:,} texts")
+        console.print(f"{output.file}: {total:,} x {width:,} numbers; texts: {texts.count:,}")
     elif total > output.kept:
         console.warn(f"more than {output.kept:,} were found: these are the first {output.kept:,}")
     if output.picture is not None:
-        title = f"“{word}” in {len(set(kept.texts.tolist()))} texts (layers: {layers})"
+        title = f"“{word}” in {len(kept)} places (layers: {layers})"
         _draw(kept, texts, title, output.picture, console)
     elif output.file is None:
         _tables(kept, texts, console)
@@ -177,9 +179,9 @@ def _draw(vectors: embed.Vectors, texts: Texts, title: str, picture: Path, conso
 def _tables(vectors: embed.Vectors, texts: Texts, console: Any) -> None:
     """The most and the least alike pairs."""
     count = len(vectors)
-    console.print(f"{count:,} vectors of {vectors.vectors.shape[1]:,} numbers, from {texts.count:,} texts")
+    console.print(f"vectors: {count:,} x {vectors.vectors.shape[1]:,} numbers; texts: {texts.count:,}")
     if count < 2:
-        console.print("two or more can be compared; --out FILE.npz keeps them")
+        console.print("it takes two to compare; --out FILE.npz keeps what was found")
         return
     contextual, static = embed.cosines(vectors.vectors), embed.cosines(vectors.static)
     a, b = np.triu_indices(count, 1)

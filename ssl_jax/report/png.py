@@ -25,15 +25,22 @@ class Png(NamedTuple):
     missing: str
 
 
-def png(svg: str) -> Png:
+def require_png() -> None:
     """Raises UserError where the extra is missing."""
     try:
-        import resvg_py
-        from fontTools import ttLib  # noqa: F401
+        import fontTools.ttLib  # noqa: F401
+        import resvg_py  # noqa: F401
     except ImportError as error:
         raise UserError(
             "drawing .png needs: pip install 'ssl_jax[plot]'; a picture that ends in .svg needs nothing"
         ) from error
+
+
+def png(svg: str) -> Png:
+    """Raises UserError where the extra is missing."""
+    require_png()
+    import resvg_py
+
     family, missing = _fonts(set("".join(ElementTree.fromstring(svg).itertext())))
     data = resvg_py.svg_to_bytes(
         svg_string=svg,

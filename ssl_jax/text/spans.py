@@ -28,7 +28,8 @@ class Located(NamedTuple):
         """The tokens that hold text[start:stop], bare ones apart: none where no token holds any of it."""
         start, stop = self.visible(start, stop)
         first = np.searchsorted(self.stops, start, side="right")
-        found = np.arange(first, max(first, np.searchsorted(self.starts, stop, side="left")))
+        last = np.searchsorted(self.starts, stop, side="left") if start < stop else first
+        found = np.arange(first, last)
         return found[~self.bare[found]]
 
     def visible(self, start: int, stop: int) -> tuple[int, int]:

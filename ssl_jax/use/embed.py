@@ -149,9 +149,7 @@ def embed(model: nn.Model, tokenizer: Any, texts: Sequence[str], **how: Any) -> 
     parts = list(stream(model, tokenizer, texts, **how))
     if not parts:
         word = how.get("word")
-        raise UserError(
-            "there is no text in it" if word is None else f"{word!r} is in none of the {len(texts)} texts"
-        )
+        raise UserError("there is no text in it" if word is None else f"{word!r} is in none of the texts")
     return joined(parts)
 
 
@@ -296,8 +294,9 @@ class _Reader:
     def __init__(self, trunk: Any, tokenizer: Any, layers: Layers, batch_size: int):
         self._spec, specials = trunk.spec, tokenizer.specials
         opening, closing = (specials.bos, None) if self._spec.causal else (specials.cls, specials.sep)
-        self._opening = [t for t in [opening] if t is not None]
-        self._closing = [t for t in [closing] if t is not None]
+        self._opening, self._closing = (
+            np.array([t for t in [special] if t is not None], np.int32) for special in (opening, closing)
+        )
         self._pad = specials.pad
         self._levels = layers.resolved(self._spec.num_layers)
         self._mean = layers.mean
@@ -323,9 +322,7 @@ class _Reader:
             for window in windows(len(tokens), room, self._spec.causal):
                 a, b = np.searchsorted(want, [window.first, window.last])
                 if a < b:
-                    row = np.concatenate(
-                        [self._opening, tokens[window.start : window.stop], self._closing], dtype=np.int32
-                    )
+                    row = np.concatenate([self._opening, tokens[window.start : window.stop], self._closing])
                     where = want[a:b] - window.start + len(self._opening)
                     rows.append((row, where, slice(end + a, end + b)))
             end += len(want)
