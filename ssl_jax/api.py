@@ -2,13 +2,14 @@
 """What `ssl_jax.load` returns: a MODEL and what one does with it, whatever it was trained for."""
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ssl_jax import weights
 from ssl_jax.use import generate as generation
 from ssl_jax.use import guess, score
+from ssl_jax.use.embed import Vectors, embed
 from ssl_jax.use.generate import Generated
 from ssl_jax.use.guess import Guess
 from ssl_jax.use.inputs import Line
@@ -56,6 +57,11 @@ class Model:
                 loaded.model, loaded.objective, loaded.network.text, batch_size
             )
         return self._predictors[batch_size](lines)
+
+    def embed(self, texts: Sequence[str], **how: Any) -> Vectors:
+        """Vectors of tokens, words or sentences; how: by, word, layers, pool, as in `use.embed.stream`."""
+        loaded = self.loaded
+        return embed(loaded.model, self.tokenizer, texts, **{"text": loaded.network.text, **how})
 
     def score(self, texts: Iterable[str], **how: Any) -> Perplexity:
         """Perplexity and bits per byte of documents; how: window and stride, as in `use.score.perplexity`."""

@@ -14,9 +14,10 @@ from ssl_jax.cli.console import Console
 from ssl_jax.compare import compare as comparison
 from ssl_jax.compare import suite as suites
 from ssl_jax.experiment import Experiment, Suite
+from ssl_jax.report import embeddings, summary
 from ssl_jax.report import inspect as inspection
-from ssl_jax.report import summary
 from ssl_jax.types import UserError
+from ssl_jax.use.embed import By, Pool
 from ssl_jax.workdir import Workdir
 
 
@@ -139,6 +140,21 @@ def inspect(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def embed(args: argparse.Namespace, console: Console) -> int:
+    use.import_recipe(args)
+    texts = (
+        embeddings.typed(args.texts)
+        if args.file is None
+        else embeddings.of_file(args.file, args.text_key, console)
+    )
+    output = embeddings.Output(args.out, args.heatmap)
+    output.check(args.word)
+    how = {"by": args.by and By(args.by), "word": args.word, "layers": args.layers, "pool": Pool(args.pool)}
+    loaded = weights.load(args.model)
+    embeddings.run(loaded, texts, output, console, batch_size=args.batch_size, **how)
+    return 0
+
+
 COMMANDS = {
     "pretrain": pretrain,
     "finetune": finetune,
@@ -147,4 +163,5 @@ COMMANDS = {
     "prepare": prepare,
     "inspect": inspect,
     **use.COMMANDS,
+    "embed": embed,
 }

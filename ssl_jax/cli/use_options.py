@@ -54,6 +54,46 @@ def add_predict(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def add_embed(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", metavar="MODEL", help="a workdir, or WORKDIR@STEP; its heads don't matter")
+    source = sub.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--text", dest="texts", action="append", metavar="TEXT", help="may be given many times"
+    )
+    source.add_argument(
+        "--file",
+        metavar="FILE",
+        help="a text a line (blank ones don't count), or .jsonl or .parquet; .gz, .xz and .zst are opened",
+    )
+    sub.add_argument("--text-key", default="text", metavar="KEY", help="field of JSON lines (default: text)")
+    sub.add_argument(
+        "--by", choices=("token", "word", "sentence"), help="what gets a vector (default: every word)"
+    )
+    sub.add_argument(
+        "--word",
+        metavar="W",
+        help="only where W stands, inside longer words too; with --by word where a whole word is W",
+    )
+    sub.add_argument(
+        "--layers",
+        default="last",
+        metavar="L",
+        help="12, last or last-1; 0 is what goes into the first layer; 0,6,12 or 9..12 stand end to end; "
+        "mean:last-3..last is the mean of four (default: last)",
+    )
+    sub.add_argument(
+        "--pool", choices=("mean", "first", "last"), default="mean", help="of its pieces (default: mean)"
+    )
+    sub.add_argument("--batch-size", type=positive, default=32, metavar="B", help="changes no vector")
+    sub.add_argument("--out", type=Path, metavar="FILE", help=".npz or .parquet, of any number of vectors")
+    sub.add_argument(
+        "--heatmap",
+        type=Path,
+        metavar="FILE",
+        help=".svg or .png: how alike W's vectors are, beside those of its pieces in the token table",
+    )
+
+
 def add_evaluate(sub: argparse.ArgumentParser) -> None:
     """Of a language model."""
     sub.add_argument(
@@ -102,5 +142,13 @@ COMMANDS = (  # name, what it does, its arguments, examples
         'runs/glue-sst2 "A film to remember."',
         'runs/bert_tiny "The list is empty." "Its length is 0."',
         "runs/glue-rte --file pairs.tsv --json",
+    ),
+    (
+        "embed",
+        "vectors of tokens, words or sentences in their context",
+        add_embed,
+        'runs/bert_tiny --word bank --text "by the river bank" --text "the bank lent money"',
+        "runs/bert_tiny --word 苹 --file fruits.txt --heatmap apple.svg",
+        "runs/bert_base@40000 --by sentence --layers mean:last-3..last --file all.jsonl.gz --out all.npz",
     ),
 )
