@@ -22,8 +22,8 @@ from ssl_jax.loop.hooks import Evals
 from ssl_jax.loop.loop import Epochs, Loop
 from ssl_jax.objectives import Tagging
 from ssl_jax.optim import AdamW, Linear, Optim
-from ssl_jax.tasks.columns import Columns, Features
 from ssl_jax.tasks.conll import Conll, TagMetric
+from ssl_jax.tasks.tagged import Columns, Features
 from ssl_jax.text import Text
 
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from ssl_jax.data import Record, sentence
 from ssl_jax.objectives import word_labels
 from ssl_jax.tasks.base import HELDOUT, TRAIN, Predicted, Task
-from ssl_jax.tasks.columns import Columns, Features, one_file, read_columns, read_features
 from ssl_jax.tasks.entities import TAG, precision_recall_f1
+from ssl_jax.tasks.tagged import Columns, Features, one_file, read_columns, read_features
 from ssl_jax.types import UserError
 
 TEST = "test"

@@ -9,8 +9,8 @@ import pytest
 
 from ssl_jax.data import Table, Tagged
 from ssl_jax.tasks.base import Predicted
-from ssl_jax.tasks.columns import Columns, Features
 from ssl_jax.tasks.conll import Conll, TagMetric
+from ssl_jax.tasks.tagged import Columns, Features
 from ssl_jax.text import Text
 from ssl_jax.types import UserError
 from tests.tasks import letters
