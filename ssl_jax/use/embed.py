@@ -24,7 +24,7 @@ from ssl_jax.text.spans import Located, locate
 from ssl_jax.types import UserError
 from ssl_jax.use.guess import BUCKET
 
-CHUNK_CHARS, CHUNK_TEXTS = 1 << 17, 1024  # so much text is held at once, or one longer text
+CHUNK_CHARS, CHUNK_TEXTS = 1 << 16, 1024  # so much text is held at once, or one longer text
 
 
 class By(enum.Enum):
@@ -177,12 +177,15 @@ def stream(
     Everything is computed in float32 and shared out over this process's devices; batch_size changes no
     vector.
     """
-    if word is not None and not word.strip():
+    word = word and word.strip()
+    if word == "":
         raise UserError("the word to look for is empty")
     reader = _Reader(model.trunk, tokenizer, layers, batch_size)
     for first, chunk in _chunks(texts):
+        if word is not None and by is not By.TOKEN:  # a text without it needs no tokens
+            chunk = [one if word in one else "" for one in chunk]
         located = [locate(tokenizer, one) for one in chunk]
-        units = [units_of(tokenizer, one, text, by, word and word.strip()) for one in located]
+        units = [units_of(tokenizer, one, text, by, word) for one in located]
         if any(units):
             tokens = [[pool.of(unit.tokens) for unit in those] for those in units]
             yield _pooled(reader, first, located, units, tokens)
