@@ -15,7 +15,9 @@ from ssl_jax.text import RegexSentences, Text
 from ssl_jax.text.spans import locate
 from ssl_jax.types import UserError
 from ssl_jax.use import embed as E
-from ssl_jax.use.embed import By, Layers, Pool, Vectors, cosines, embed, windows
+from ssl_jax.use import reader
+from ssl_jax.use.embed import By, Layers, Pool, Vectors, cosines, embed
+from ssl_jax.use.reader import windows
 from tests.use.models import BFLOAT16, DECODER, ENCODER, POSITIONS, model, tokenizer
 
 TEXTS = [
@@ -98,7 +100,7 @@ def test_a_vector_does_not_depend_on_its_company(config, monkeypatch):
     same(whole, E.joined(alone))
     assert np.array_equal(whole.texts, np.repeat(np.arange(len(texts)), [len(one) for one in alone]))
     monkeypatch.setattr(E, "CHUNK_TEXTS", 2)
-    monkeypatch.setattr(E, "BUCKET", 12)
+    monkeypatch.setattr(reader, "BUCKET", 12)
     same(whole, embed(model(config), tokenizer(), texts, by=By.TOKEN, batch_size=3))
     monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
     same(whole, embed(model(config), tokenizer(), texts, by=By.TOKEN, batch_size=7))
