@@ -41,7 +41,7 @@ def _norm(name: str, module: Params) -> State:
 
 
 def bert(params: Params, vocab_size: int) -> State:
-    """BertForPreTraining; BertForMaskedLM where there is no pooler.
+    """BertForPreTraining; BertForMaskedLM where there is no pooler; by its head BertForQuestionAnswering.
 
     Without segment types the one type that BERT must have is a row of zeros.
     """
@@ -52,10 +52,13 @@ def bert(params: Params, vocab_size: int) -> State:
         "bert.embeddings.position_embeddings.weight": embeddings["positions"],
         "bert.embeddings.token_type_embeddings.weight": embeddings.get("types", np.zeros((1, width), "f4")),
         **_norm("bert.embeddings.LayerNorm", embeddings["norm"]),
-        **_linear("cls.predictions.transform.dense", heads["mlm"]["dense"]),
-        **_norm("cls.predictions.transform.LayerNorm", heads["mlm"]["norm"]),
-        "cls.predictions.bias": heads["mlm"]["bias"][:vocab_size],
     }
+    if "mlm" in heads:
+        state |= _linear("cls.predictions.transform.dense", heads["mlm"]["dense"])
+        state |= _norm("cls.predictions.transform.LayerNorm", heads["mlm"]["norm"])
+        state["cls.predictions.bias"] = heads["mlm"]["bias"][:vocab_size]
+    if "span" in heads:
+        state |= _linear("qa_outputs", heads["span"])
     if "pooler" in heads:
         state |= _linear("bert.pooler.dense", heads["pooler"]["dense"])
         state |= _linear("cls.seq_relationship", heads["nsp"])
@@ -148,6 +151,7 @@ def qwen3(params: Params, vocab_size: int) -> State:
 NAMES: dict[str, Callable[[Params, int], State]] = {
     "bert": bert,
     "bert_mlm": bert,
+    "bert_spans": bert,
     "gpt2": gpt2,
     "modernbert": modernbert,
     "qwen3": qwen3,

@@ -17,10 +17,10 @@ NO_DROPOUT = {
 }
 
 
-def _bert(config: models.BertConfig, pretraining: bool) -> Any:
+def _bert(config: models.BertConfig, name: str, **heads: Any) -> Any:
+    """name: their class; heads: what its config says of the heads."""
     import transformers
 
-    cls = transformers.BertForPreTraining if pretraining else transformers.BertForMaskedLM
     theirs = transformers.BertConfig(
         vocab_size=VOCAB,
         hidden_size=config.dim,
@@ -31,8 +31,9 @@ def _bert(config: models.BertConfig, pretraining: bool) -> Any:
         type_vocab_size=config.num_types or 1,
         pad_token_id=0,
         **NO_DROPOUT["bert"],
+        **heads,
     )
-    return cls(theirs)
+    return getattr(transformers, name)(theirs)
 
 
 def _gpt2(config: models.GptConfig) -> Any:
@@ -96,8 +97,9 @@ def _qwen3(config: models.ModernConfig) -> Any:
 
 
 BUILDERS = {
-    "bert": lambda config: _bert(config, True),
-    "bert_mlm": lambda config: _bert(config, False),
+    "bert": lambda config: _bert(config, "BertForPreTraining"),
+    "bert_mlm": lambda config: _bert(config, "BertForMaskedLM"),
+    "bert_spans": lambda config: _bert(config, "BertForQuestionAnswering"),
     "gpt2": _gpt2,
     "modernbert": _modernbert,
     "qwen3": _qwen3,

@@ -4,6 +4,7 @@
 Imports torch only when called.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -26,9 +27,7 @@ def bert_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, 
         row[where[weights > 0]] = targets[weights > 0]
     labels = torch.tensor(labels)
     out = model(
-        input_ids=torch.tensor(batch["tokens"]).long(),
-        attention_mask=torch.tensor(batch["segments"]).long(),
-        token_type_ids=torch.tensor(batch["types"]).long(),
+        **inputs(batch),
         labels=labels,
         next_sentence_label=torch.tensor(batch["is_random"]).long(),
     )
@@ -57,17 +56,41 @@ def gpt2_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, 
     return loss, {"lm": loss.item()}
 
 
-LOSSES = {"bert": bert_loss, "gpt2": gpt2_loss}
+def spans_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, float]]:
+    """(loss, {"nll"}) of BertForQuestionAnswering; a position beyond the row is left out."""
+    import torch
+
+    places = [np.where(batch["weight"] > 0, batch[name], LENGTH) for name in ("start", "end")]
+    start, end = (torch.tensor(place).long() for place in places)
+    loss = model(**inputs(batch), start_positions=start, end_positions=end).loss
+    return loss, {"nll": loss.item()}
+
+
+def inputs(batch: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What BERT reads, as `transformers` names it."""
+    import torch
+
+    names = {"input_ids": "tokens", "attention_mask": "segments", "token_type_ids": "types"}
+    return {theirs: torch.tensor(batch[ours]).long() for theirs, ours in names.items()}
+
+
+LOSSES = {"bert": bert_loss, "gpt2": gpt2_loss, "spans": spans_loss}
 
 
 def torch_losses(name: str) -> dict[str, np.ndarray]:
     """As Run.losses: name -> [STEPS]."""
+    out = [losses for _, losses in torch_steps(name)]
+    return {key: np.array([entry[key] for entry in out], np.float32) for key in out[0]}
+
+
+def torch_steps(name: str) -> Iterator[tuple[Any, dict[str, float]]]:
+    """(model after it, losses) of each step."""
     import torch
 
     run = Run(name)
-    to_names = NAMES[run.curve.family]
+    to_names = NAMES[run.curve.peer]
     params = run.params()
-    empty = BUILDERS[run.curve.family](FAMILIES[run.curve.family].config)
+    empty = BUILDERS[run.curve.peer](FAMILIES[run.curve.family].config)
     model = load(empty, to_names(params, VOCAB)).train()
 
     masks = jax.tree.map(lambda p, decayed: np.full(p.shape, decayed, np.float32), params, run.decay_mask)
@@ -83,7 +106,6 @@ def torch_losses(name: str) -> dict[str, np.ndarray]:
         eps=algorithm.eps,
     )
 
-    out = []
     for step, batch in enumerate(batches(run.curve)):
         for group in optimizer.param_groups:
             group["lr"] = float(run.schedule(step))
@@ -92,5 +114,4 @@ def torch_losses(name: str) -> dict[str, np.ndarray]:
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), OPTIM.clip_norm)
         optimizer.step()
-        out.append({"loss": loss.item(), **terms, "grad_norm": norm.item()})
-    return {key: np.array([entry[key] for entry in out], np.float32) for key in out[0]}
+        yield model, {"loss": loss.item(), **terms, "grad_norm": norm.item()}
