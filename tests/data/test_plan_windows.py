@@ -175,3 +175,16 @@ def test_a_long_question_is_cut_and_the_rows_say_what_they_hold():
 def test_what_cannot_be_a_window(plan, context, said):
     with pytest.raises(UserError, match=said):
         plan.open(table([record(context, (0, len(context.rstrip())))], "wordpiece"), 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_long_context_has_the_same_tokens_as_characters(kind):
+    """It is tokenized in chunks, and its characters come from the whole: the two must not drift apart."""
+    words = np.random.default_rng(0).choice(WORDS, 8000)
+    context = " ".join(words)
+    place = len(context) - len(words[-1]), len(context)
+    plan = Windows(length=400, stride=300, question=8).open(table([record(context, place)], kind), 0)
+    (row,) = [plan[r] for r in range(plan.num_rows)]
+    window = row.fields["window"]
+    assert len(window.begins) == len(row.parts[1].tokens) and window.start > 10_000
+    assert context[window.begins[row.label[0]] : window.ends[row.label[1]]] == words[-1]

@@ -41,7 +41,8 @@ def _norm(name: str, module: Params) -> State:
 
 
 def bert(params: Params, vocab_size: int) -> State:
-    """BertForPreTraining; BertForMaskedLM where there is no pooler; by its head BertForTokenClassification.
+    """BertForPreTraining; BertForMaskedLM where there is no pooler; by its head BertForTokenClassification or
+    BertForQuestionAnswering.
 
     Without segment types the one type that BERT must have is a row of zeros.
     """
@@ -59,6 +60,8 @@ def bert(params: Params, vocab_size: int) -> State:
         state["cls.predictions.bias"] = heads["mlm"]["bias"][:vocab_size]
     if "classifier" in heads:
         state |= _linear("classifier", heads["classifier"])
+    if "span" in heads:
+        state |= _linear("qa_outputs", heads["span"])
     if "pooler" in heads:
         state |= _linear("bert.pooler.dense", heads["pooler"]["dense"])
         state |= _linear("cls.seq_relationship", heads["nsp"])
@@ -152,6 +155,7 @@ NAMES: dict[str, Callable[[Params, int], State]] = {
     "bert": bert,
     "bert_mlm": bert,
     "bert_tagging": bert,
+    "bert_spans": bert,
     "gpt2": gpt2,
     "modernbert": modernbert,
     "qwen3": qwen3,

@@ -101,6 +101,7 @@ BUILDERS = {
     "bert": lambda config: _bert(config, "BertForPreTraining"),
     "bert_mlm": lambda config: _bert(config, "BertForMaskedLM"),
     "bert_tagging": lambda config: _bert(config, "BertForTokenClassification", num_labels=len(TAGS)),
+    "bert_spans": lambda config: _bert(config, "BertForQuestionAnswering"),
     "gpt2": _gpt2,
     "modernbert": _modernbert,
     "qwen3": _qwen3,
