@@ -65,11 +65,10 @@ def without_start(config: dict[str, Any], tokens: Iterable[str]) -> dict[str, An
 
 def hide_typed(config: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """A unigram tokenizer.json of another origin, such that typed names of special tokens can be text."""
-    cut = [
-        _split(_starts(names), "MergedWithPrevious"),
-        *(part for part in (config["pre_tokenizer"],) if part),
-    ]
-    return config | {"pre_tokenizer": {"type": "Sequence", "pretokenizers": cut}}
+    # The cut comes last: Metaspace may mark every part that it is given.
+    cut = _split(_starts(names), "MergedWithPrevious")
+    steps = [step for step in (config["pre_tokenizer"], cut) if step]
+    return config | {"pre_tokenizer": {"type": "Sequence", "pretokenizers": steps}}
 
 
 def _starts(names: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ VOCAB = "vocab.txt"
 TYPED_SPECIALS = (
     "Training read the names of special tokens in a text as text. `transformers` makes special tokens of "
     "them unless told not to: for text of unknown origin call the tokenizer with "
-    "`split_special_tokens=True`, which gives the ids that training saw (and reads a typed mask as text, too)."
+    "`split_special_tokens=True`, which gives the ids that training saw (a typed mask is text then, too)."
 )
 # Of the lines that the export is checked on.  A unigram model breaks ties between equally likely pieces, and
 # sums its scores with other precision.

@@ -63,11 +63,18 @@ def hide_specials(config: dict[str, Any], names: Iterable[str] = (), shown: str 
     return config | {"post_processor": None, "truncation": None, "padding": None}
 
 
+def _sees_spaces(config: dict[str, Any]) -> bool:
+    """Metaspace marks the words where spaces are; in XLM-R's file it gets words, and marks each."""
+    kinds = {part.get("type") for part in parts(config["pre_tokenizer"])}
+    return not kinds & {"WhitespaceSplit", "Whitespace"}
+
+
 def for_masks(config: dict[str, Any], mask: str, mask_id: int) -> dict[str, Any]:
     """The tokenizer such that a typed mask leaves no stray piece beside it.
 
     A piece that holds the space before its word is masked with it, so the mask takes that space too (all
     the white space there, as RoBERTa's and ModernBERT's do); and what follows a mask is no text's beginning.
+    Only XLM-R's own file marks what follows a mask as a word whether a space is there or not.
     """
     config = copy.deepcopy(config)
     added = config["added_tokens"] = config.get("added_tokens") or []
@@ -78,7 +85,8 @@ def for_masks(config: dict[str, Any], mask: str, mask_id: int) -> dict[str, Any]
     for part in parts(config["pre_tokenizer"]):
         if part.get("type") in ("ByteLevel", "Metaspace") and not token["normalized"]:
             token["lstrip"] = True
-        if part.get("type") == "Metaspace" and part.get("prepend_scheme", "always") == "always":
+        always = part.get("type") == "Metaspace" and part.get("prepend_scheme", "always") == "always"
+        if always and _sees_spaces(config):
             part["prepend_scheme"] = "first" if part.pop("add_prefix_space", True) else "never"
     added.sort(key=lambda token: token["id"])
     return config
@@ -94,7 +102,7 @@ def without_prefix(config: dict[str, Any]) -> dict[str, Any]:
     """The tokenizer for the middle of a text: no space put before it."""
     config = copy.deepcopy(config)
     for part in parts(config["pre_tokenizer"]):
-        if part.get("type") == "Metaspace":
+        if part.get("type") == "Metaspace" and _sees_spaces(config):
             part.pop("add_prefix_space", None)
             part["prepend_scheme"] = "never"
         elif part.get("type") == "ByteLevel":

@@ -68,11 +68,12 @@ def qwen(texts: list[str], folder: Path) -> Path:
 
 def xlmr(texts: list[str], folder: Path) -> Path:
     """Its specials under other names, so that only tokenizer_config.json can tell them."""
+    words = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.pre_tokenizer = words
     tokenizer.decoder = decoders.Metaspace()
     mask = AddedToken("<hole>", lstrip=True, special=True, normalized=False)
     specials = ["<begin>", "<fill>", "<end>", "<odd>", mask]

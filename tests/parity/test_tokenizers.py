@@ -108,7 +108,7 @@ def test_a_family_gives_the_ids_of_transformers_tokenizer(family, tmp_path):
         id_of = getattr(theirs, f"{role}_token_id", None)
         if id_of is not None:
             assert getattr(ours.specials, role) == id_of, role
-    if theirs.mask_token and family != "xlmr":  # see for_masks
+    if theirs.mask_token:
         masked = list(masked_lines(WORDS, 300, theirs.mask_token))
         found = theirs(masked, add_special_tokens=False).input_ids
         assert [ours.encode_with_masks(text).tolist() for text in masked] == found
