@@ -9,9 +9,10 @@ from ssl_jax import text as T
 from ssl_jax.hf.tokenizer import Template, export_tokenizer
 from ssl_jax.hf.tokenizer_import import add_tokens, keep_tokenizer
 
+from ..hf.conftest import DOCUMENTS, EXACT, SMALL, UNIGRAM, WORDS, is_tie
 from ..hf.directories import FAMILIES
 from ..hf.lines import masked_lines, mixed_lines
-from ..hf.test_tokenizer import DOCUMENTS, EXACT, ROLES, SMALL, UNIGRAM, WORDS, is_tie
+from ..hf.test_tokenizer_import import ROLES
 
 pytestmark = pytest.mark.parity
 
