@@ -115,8 +115,35 @@ def tokenizer(args: argparse.Namespace, console: Console) -> int:
 
 def prepare(args: argparse.Namespace, console: Console) -> int:
     experiment, _ = _recipe(args, console)
+    if args.part or args.publish or args.beam:
+        return _prepare_by_many(args, experiment, console)
     console.print(f"corpus: {run.prepare(experiment, console).dir}")
     return 0
+
+
+def _prepare_by_many(args: argparse.Namespace, experiment: Experiment, console: Console) -> int:
+    """One part of the corpus, the parts put together, or all of it under Beam."""
+    if experiment.task is not None:
+        raise UserError(f"{args.recipe} has a task; only a corpus is prepared in parts")
+    if args.part:
+        made = data.prepare_part(experiment.data, experiment.text, *args.part, console.progress)
+        if isinstance(made, int):
+            console.print(f"part {args.part[0]}/{args.part[1]}: {made} shards; once all are: --publish")
+            return 0
+    elif args.publish:
+        made = data.publish(experiment.data, experiment.text, console.progress)
+    else:
+        made = _beam()(experiment.data, experiment.text, args.beam_options, console.progress)
+    console.print(f"{made.report_text()}\ncorpus: {made.dir}")
+    return 0
+
+
+def _beam() -> Any:
+    try:
+        from ssl_jax.data.beam import prepare_by_beam
+    except ImportError as error:
+        raise UserError("--beam needs: pip install 'ssl_jax[beam]'") from error
+    return prepare_by_beam
 
 
 def inspect(args: argparse.Namespace, console: Console) -> int:

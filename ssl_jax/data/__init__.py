@@ -14,11 +14,13 @@ from ssl_jax.data.config import (
     Weighted,
 )
 from ssl_jax.data.corpus import Corpus, open_corpus
+from ssl_jax.data.order import train_tokenizer
+from ssl_jax.data.parts import prepare_part, publish
 from ssl_jax.data.plan_chunks import Chunks
 from ssl_jax.data.plan_mixture import MixUnit
 from ssl_jax.data.plan_packed import Packed
 from ssl_jax.data.plan_pairs import Pairs
-from ssl_jax.data.prepare import prepare, prepared, train_tokenizer
+from ssl_jax.data.prepare import prepare, prepared
 from ssl_jax.data.store import Damaged, Store
 from ssl_jax.data.table import Labelled, Record, Table
 
@@ -45,6 +47,8 @@ __all__ = [
     "Weighted",
     "open_corpus",
     "prepare",
+    "prepare_part",
     "prepared",
+    "publish",
     "train_tokenizer",
 ]

@@ -15,6 +15,7 @@ from ssl_jax.data import Data, TextFiles, Unit, build, files, writer
 from tests.data import fake_text
 
 prepare = importlib.import_module("ssl_jax.data.prepare")
+order = importlib.import_module("ssl_jax.data.order")
 corpus = importlib.import_module("ssl_jax.data.corpus")
 
 
@@ -44,7 +45,7 @@ def run(source: str, store: str) -> None:
 
 def main() -> None:
     source, store, seed = sys.argv[1:]
-    prepare.text_lib = corpus.text_lib = fake_text
+    order.text_lib = corpus.text_lib = fake_text
     build.BATCH_DOCUMENTS, build.COMMIT_SECONDS = 7, 0.0
     rng = random.Random(seed)
     killed = 0
