@@ -5,6 +5,7 @@ Workers need this package and see the same folders as the process that starts th
 """
 
 import contextlib
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,6 +22,9 @@ from ssl_jax.data.sources import open_sources
 from ssl_jax.types import Failure, Progress, UserError
 
 _LOOK_SECONDS = 5.0
+
+# The direct runner's workers tell of an error at length, again and again; the error itself comes to us.
+logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)
 
 
 class EncodeShard(apache_beam.DoFn):
