@@ -3,6 +3,7 @@
 
 import argparse
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,9 @@ def _with_data(experiment: Experiment, args: argparse.Namespace) -> Experiment:
 def _train(args: argparse.Namespace, console: Console, experiment: Experiment, source: str) -> int:
     if experiment.loop.deterministic:
         run.choose_deterministic_kernels()
+    if parallel.several(args.num_processes) and not Workdir(args.workdir).summary():
+        sets = [word for one in args.sets for word in ("--set", one)]
+        run.demand_corpus(experiment, shlex.join(["ssl-jax", "prepare", args.recipe, *sets]))
     several = parallel.initialize(
         args.coordinator, args.num_processes, args.process_id, auto=args.distributed
     )  # first: nothing may use a device before it
