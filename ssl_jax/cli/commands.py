@@ -3,6 +3,7 @@
 
 import argparse
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,9 @@ def _with_data(experiment: Experiment, args: argparse.Namespace) -> Experiment:
 def _train(args: argparse.Namespace, console: Console, experiment: Experiment, source: str) -> int:
     if experiment.loop.deterministic:
         run.choose_deterministic_kernels()
+    if parallel.several(args.num_processes) and not Workdir(args.workdir).summary():
+        sets = [word for one in args.sets for word in ("--set", one)]
+        run.demand_corpus(experiment, shlex.join(["ssl-jax", "prepare", args.recipe, *sets]))
     several = parallel.initialize(
         args.coordinator, args.num_processes, args.process_id, auto=args.distributed
     )  # first: nothing may use a device before it
@@ -118,8 +122,35 @@ def tokenizer(args: argparse.Namespace, console: Console) -> int:
 
 def prepare(args: argparse.Namespace, console: Console) -> int:
     experiment, _ = _recipe(args, console)
+    if args.part or args.publish or args.beam:
+        return _prepare_by_many(args, experiment, console)
     console.print(f"corpus: {run.prepare(experiment, console).dir}")
     return 0
+
+
+def _prepare_by_many(args: argparse.Namespace, experiment: Experiment, console: Console) -> int:
+    """One part of the corpus, the parts put together, or all of it under Beam."""
+    if experiment.task is not None:
+        raise UserError(f"{args.recipe} has a task; only a corpus is prepared in parts")
+    if args.part:
+        made = data.prepare_part(experiment.data, experiment.text, *args.part, console.progress)
+        if isinstance(made, int):
+            console.print(f"part {args.part[0]}/{args.part[1]}: {made} shards; once all are: --publish")
+            return 0
+    elif args.publish:
+        made = data.publish(experiment.data, experiment.text, console.progress)
+    else:
+        made = _beam()(experiment.data, experiment.text, args.beam_options, console.progress)
+    console.print(f"{made.report_text()}\ncorpus: {made.dir}")
+    return 0
+
+
+def _beam() -> Any:
+    try:
+        from ssl_jax.data.beam import prepare_by_beam
+    except ImportError as error:
+        raise UserError("--beam needs: pip install 'ssl_jax[beam]'") from error
+    return prepare_by_beam
 
 
 def inspect(args: argparse.Namespace, console: Console) -> int:
