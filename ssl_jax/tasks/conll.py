@@ -32,9 +32,9 @@ class Conll(Task):
 
     data: a folder with a file for each of train, dev and test, found by its name (patterns as in a shell,
     without .gz, .xz or .zst); None is builder.  separator: how words are joined to a text; "" for scripts
-    that put nothing between them.  names: the tags in the order of their ids; () is those of the training
-    side, sorted.  A test file may have no tags.  Sequences that are no legal BIO are read as conlleval reads
-    them (entities.py).
+    that put nothing between them (the plan's is the same).  names: the tags in the order of their ids; () is
+    those of the training side, sorted.  A test file may have no tags.  Sequences that are no legal BIO are
+    read as conlleval reads them (entities.py).
     """
 
     by: TagMetric = TagMetric.ENTITIES
