@@ -38,14 +38,25 @@ def open_task(task: Task, text: Text, progress: Progress) -> TaskData:
     records = share(every, task.train_share)
     folder = tokenizer_dir(text, every, progress)
     tokenizer = text_lib.load(folder)
+    labels = task.labels(every)
     tables: dict[str, Table] = {}
     for name, split in {TRAIN: TRAIN, **task.evaluations}.items():
         found = records if name == TRAIN else task.read(split)
+        check_labels(found, labels)
         progress(f"tokenize {name}", 0, len(found), "examples")
         tables[name] = Table(found, tokenizer, text)
         progress(f"tokenize {name}", len(found), len(found), "examples")
     train = tables.pop(TRAIN)
-    return TaskData(train, tables, task.labels(every), tokenizer, folder, task.data or type(task).__name__)
+    return TaskData(train, tables, labels, tokenizer, folder, task.data or type(task).__name__)
+
+
+def check_labels(records: Sequence[Record], labels: Sequence[str]) -> None:
+    """Raises UserError at the first example whose label is none of the task's."""
+    for record in records:
+        if isinstance(record.label, str) and record.label not in labels:
+            raise UserError(
+                f"{record.place}: there is no label {record.label!r}; the labels are {', '.join(labels)}"
+            )
 
 
 def share(records: Sequence[Record], part: float) -> list[Record]:
