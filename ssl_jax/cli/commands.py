@@ -11,6 +11,7 @@ import jax
 from ssl_jax import config, data, parallel, run, weights
 from ssl_jax.cli.console import Console
 from ssl_jax.experiment import Experiment
+from ssl_jax.report import evaluate as evaluation
 from ssl_jax.report import inspect as inspection
 from ssl_jax.report import summary
 from ssl_jax.types import UserError
@@ -95,6 +96,26 @@ def inspect(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def evaluate(args: argparse.Namespace, console: Console) -> int:
+    _import(args.recipe_file)
+    loaded = weights.load(args.model)
+    run_of = weights.experiment_of(loaded.source)
+    if run_of is None or run_of.task is None:
+        raise UserError(
+            f"{args.model} was not fine-tuned on a task: ssl-jax finetune RECIPE --from {args.model}"
+        )
+    task = run_of.task if args.data is None else dataclasses.replace(run_of.task, data=args.data)
+    evaluation.evaluate_task(
+        loaded,
+        task,
+        args.split,
+        out=args.out,
+        batch_size=run_of.evals.batch_size or run_of.loop.micro_batch or run_of.loop.batch_size,
+        console=console,
+    )
+    return 0
+
+
 def fill_mask(args: argparse.Namespace, console: Console) -> int:
     _import(args.recipe_file)
     loaded = weights.load(args.model)
@@ -115,5 +136,6 @@ COMMANDS = {
     "tokenizer": tokenizer,
     "prepare": prepare,
     "inspect": inspect,
+    "evaluate": evaluate,
     "fill-mask": fill_mask,
 }

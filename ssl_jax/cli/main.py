@@ -86,6 +86,14 @@ def parser() -> argparse.ArgumentParser:
             'runs/bert_tiny --text "The dog [MASK] at the cat."',
         )
     )
+    _add_evaluate(
+        command(
+            "evaluate",
+            "measure a fine-tuned model on a split of its task, and write its predictions",
+            "runs/glue-rte",
+            "runs/glue-rte --split test --data data/glue --out submission",
+        )
+    )
     _add_fill_mask(
         command("fill-mask", "fill [MASK] in a text", 'runs/bert_tiny "The [MASK] of a list is its length."')
     )
@@ -161,6 +169,20 @@ def _add_inspect(sub: argparse.ArgumentParser) -> None:
     what.add_argument("--step", type=_positive, metavar="S", help="the batch of step S of a workdir, from 1")
     what.add_argument("--text", metavar="TEXT", help="this text, as the model would see it")
     _add_set(sub)
+    _add_recipe_file(sub)
+
+
+def _add_evaluate(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", metavar="MODEL", help="a workdir, or WORKDIR@STEP")
+    sub.add_argument(
+        "--data", metavar="PATH", help="the task's folder or file (default: that of the training)"
+    )
+    sub.add_argument(
+        "--split",
+        default="dev",
+        help="dev (default), test, or what else the task has: ax of MNLI, all of one file",
+    )
+    sub.add_argument("--out", type=Path, metavar="DIR", help="write prediction files here")
     _add_recipe_file(sub)
 
 
