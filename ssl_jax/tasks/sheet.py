@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ssl_jax.data.files import chunks, suffix
 from ssl_jax.data.tfds import data_source, fetch
 from ssl_jax.types import UserError
@@ -148,22 +150,19 @@ def tfds_sheet(name: str, split: str) -> Sheet:
     number or a class (by its name; -1 is one that isn't known)."""
     examples, builder = data_source(name, split)
     where = f"tfds:{name}:{split}"
-    classes = {
-        key: feature.int2str for key, feature in builder.info.features.items() if hasattr(feature, "int2str")
-    }
+    features = builder.info.features
+    classes = {key: feature.int2str for key, feature in features.items() if hasattr(feature, "int2str")}
     if not len(examples):
         raise UserError(f"{where}: the split is empty")
     first = fetch(examples, [0], builder, where)[0]
-    names = tuple(
-        key
-        for key, value in first.items()
-        if isinstance(value, bytes | str) or getattr(value, "ndim", 0) == 0
-    )
+    names = tuple(k for k, value in first.items() if np.ndim(value) == 0 and not isinstance(value, dict))
 
     def cell(key: str, value: object) -> Cell:
         if key in classes:
             return classes[key](int(value)) if int(value) >= 0 else None
-        return value.decode() if isinstance(value, bytes) else str(value)
+        if isinstance(value, bytes | str):
+            return value.decode() if isinstance(value, bytes) else value
+        return str(np.dtype(features[key].np_dtype).type(value))  # 3.8, as the float32 that it is
 
     def rows() -> Iterator[tuple[int, Sequence[Cell]]]:
         for start in range(0, len(examples), _FETCH):
