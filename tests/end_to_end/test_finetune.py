@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fine-tuning by the real command: killed and resumed, measured again, predictions written, mistakes named."""
+"""Fine-tuning by the real command: killed and resumed, measured again, predictions written, mistakes."""
 
 import random
 from types import SimpleNamespace

@@ -15,14 +15,15 @@ import jax
 import numpy as np
 
 from ssl_jax import optim, parallel
+from ssl_jax.data import Labelled
 from ssl_jax.data.plan_chunks import Chunks
 from ssl_jax.data.plan_pairs import Pairs
 from ssl_jax.loop.guards import NonFinite
 from ssl_jax.loop.state import State, draw
 from ssl_jax.loop.step import make_step
-from ssl_jax.objectives import BertPretraining, Masking, NextToken
+from ssl_jax.objectives import BertPretraining, Classification, Masking, NextToken
 from ssl_jax.types import Objective, Part, Row
-from tests.models.tiny import FAMILIES, VOCAB, drawn
+from tests.models.tiny import FAMILIES, VOCAB, Family, drawn
 from tests.objectives.fakes import CONTROL, chunk_rows, meta, pair_rows
 
 STEPS, BATCH, LENGTH = 50, 8, 24
@@ -31,16 +32,17 @@ OPTIM = optim.Optim(peak_lr=5e-4, schedule=optim.Linear(warmup=5), weight_decay=
 
 @dataclass(frozen=True)
 class Curve:
-    """family: the model, and the heads that the objective makes for it.  terms: what its loss adds up."""
+    """family: the model; its heads are the objective's.  terms: what the loss adds up.  labels: classes."""
 
     family: str
     objective: Objective
     rows: list[Row]
     terms: tuple[str, ...]
+    labels: tuple[str, ...] = ()
 
     @property
     def bound(self) -> Objective:
-        return self.objective.bind(meta(VOCAB))
+        return self.objective.bind(dataclasses.replace(meta(VOCAB), labels=self.labels))
 
 
 def _skewed(part: Part) -> Part:
@@ -66,6 +68,16 @@ def _rows(rows: list[Row], *, shortened: bool = False) -> list[Row]:
     return out
 
 
+def _labelled(label_of: Any, *, unknown: int | None = None) -> list[Row]:
+    """Pairs and single texts labelled by their first token; one in `unknown` has no label."""
+    rows = []
+    for row in _rows(pair_rows(LENGTH, STEPS * BATCH, VOCAB)):
+        first = int(row.parts[0].tokens[0])
+        label = None if unknown and row.id % 7 % unknown == 0 else label_of(first % 6)
+        rows.append(dataclasses.replace(row, parts=row.parts[: 1 + row.id % 2], label=label))
+    return rows
+
+
 CURVES = {
     # Rows count very differently in both, so that a mean of means would show.
     "bert": Curve(
@@ -79,6 +91,16 @@ CURVES = {
         NextToken(plan=Chunks(length=LENGTH)),
         _rows(chunk_rows(LENGTH, STEPS * BATCH, VOCAB), shortened=True),
         ("lm",),
+    ),
+    "bert_classes": Curve(
+        "bert",
+        Classification(plan=Labelled(length=LENGTH)),
+        _labelled(lambda i: "abc"[i % 3], unknown=4),
+        ("nll",),
+        labels=("a", "b", "c"),
+    ),
+    "bert_number": Curve(
+        "bert", Classification(plan=Labelled(length=LENGTH), regression=True), _labelled(float), ("mse",)
     ),
 }
 
@@ -111,7 +133,7 @@ class Run:
         self.objective = self.curve.bound
         self.mesh, self.rules = parallel.MeshConfig().make(jax.devices()[:1]), parallel.Rules()
         self.blueprint, tx = draw(
-            FAMILIES[self.curve.family].build,
+            Family(FAMILIES[self.curve.family].config, self.objective.heads).build,
             self.objective,
             functools.partial(optim.build, OPTIM),
             (NonFinite(),),
@@ -143,16 +165,19 @@ class Run:
         """numpy, before the first step; half as wide as for the logits, so that 50 steps of Adam matter."""
         return drawn(self.blueprint.shapes.params, spread=0.5)
 
-    def losses(self, steps: int = STEPS) -> dict[str, np.ndarray]:
-        """name -> [steps]: the loss, its terms and the gradient's norm before clipping."""
+    def steps(self) -> Iterator[tuple[State, dict[str, Any]]]:
+        """(state after it, metrics) of each step."""
         shapes, params = self.blueprint.shapes, self.params()
         zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
         state = State(zeros.step, params, zeros.opt, zeros.extra, zeros.guards, zeros.ema)
         state = jax.device_put(state, self.blueprint.shardings)
-        out = []
-        with parallel.use(self.mesh, self.rules):
-            for _, batch in zip(range(steps), batches(self.curve)):
+        for batch in batches(self.curve):
+            with parallel.use(self.mesh, self.rules):
                 state, metrics = self._step(state, batch)
-                out.append(jax.device_get(metrics))
+            yield state, jax.device_get(metrics)
+
+    def losses(self, steps: int = STEPS) -> dict[str, np.ndarray]:
+        """name -> [steps]: the loss, its terms and the gradient's norm before clipping."""
+        out = [metrics for _, (_, metrics) in zip(range(steps), self.steps())]
         names = ("loss", *self.curve.terms, "grad_norm")
         return {name: np.array([metrics[name] for metrics in out], np.float32) for name in names}

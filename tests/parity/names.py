@@ -41,17 +41,10 @@ def _norm(name: str, module: Params) -> State:
 
 
 def bert(params: Params, vocab_size: int) -> State:
-    """BertForPreTraining; BertForMaskedLM where there is no pooler.
-
-    Without segment types the one type that BERT must have is a row of zeros.
-    """
-    embeddings, heads = params["trunk"]["embeddings"], params["heads"]
-    width = embeddings["tokens"].shape[1]
+    """BertForPreTraining; BertForMaskedLM where there is no pooler."""
+    heads = params["heads"]
     state = {
-        "bert.embeddings.word_embeddings.weight": embeddings["tokens"][:vocab_size],
-        "bert.embeddings.position_embeddings.weight": embeddings["positions"],
-        "bert.embeddings.token_type_embeddings.weight": embeddings.get("types", np.zeros((1, width), "f4")),
-        **_norm("bert.embeddings.LayerNorm", embeddings["norm"]),
+        **_bert_trunk(params, vocab_size),
         **_linear("cls.predictions.transform.dense", heads["mlm"]["dense"]),
         **_norm("cls.predictions.transform.LayerNorm", heads["mlm"]["norm"]),
         "cls.predictions.bias": heads["mlm"]["bias"][:vocab_size],
@@ -59,6 +52,29 @@ def bert(params: Params, vocab_size: int) -> State:
     if "pooler" in heads:
         state |= _linear("bert.pooler.dense", heads["pooler"]["dense"])
         state |= _linear("cls.seq_relationship", heads["nsp"])
+    return state
+
+
+def bert_classifier(params: Params, vocab_size: int) -> State:
+    """BertForSequenceClassification."""
+    heads = params["heads"]
+    return {
+        **_bert_trunk(params, vocab_size),
+        **_linear("bert.pooler.dense", heads["pooler"]["dense"]),
+        **_linear("classifier", heads["classifier"]),
+    }
+
+
+def _bert_trunk(params: Params, vocab_size: int) -> State:
+    """Without segment types the one type that BERT must have is a row of zeros."""
+    embeddings = params["trunk"]["embeddings"]
+    width = embeddings["tokens"].shape[1]
+    state = {
+        "bert.embeddings.word_embeddings.weight": embeddings["tokens"][:vocab_size],
+        "bert.embeddings.position_embeddings.weight": embeddings["positions"],
+        "bert.embeddings.token_type_embeddings.weight": embeddings.get("types", np.zeros((1, width), "f4")),
+        **_norm("bert.embeddings.LayerNorm", embeddings["norm"]),
+    }
     for n, block in enumerate(_layers(params)):
         at = f"bert.encoder.layer.{n}"
         attention, mlp = block["attention"], block["mlp"]
@@ -148,6 +164,8 @@ def qwen3(params: Params, vocab_size: int) -> State:
 NAMES: dict[str, Callable[[Params, int], State]] = {
     "bert": bert,
     "bert_mlm": bert,
+    "bert_classes": bert_classifier,
+    "bert_number": bert_classifier,
     "gpt2": gpt2,
     "modernbert": modernbert,
     "qwen3": qwen3,

@@ -17,10 +17,9 @@ NO_DROPOUT = {
 }
 
 
-def _bert(config: models.BertConfig, pretraining: bool) -> Any:
+def _bert(config: models.BertConfig, cls: str, **labels: Any) -> Any:
     import transformers
 
-    cls = transformers.BertForPreTraining if pretraining else transformers.BertForMaskedLM
     theirs = transformers.BertConfig(
         vocab_size=VOCAB,
         hidden_size=config.dim,
@@ -31,8 +30,9 @@ def _bert(config: models.BertConfig, pretraining: bool) -> Any:
         type_vocab_size=config.num_types or 1,
         pad_token_id=0,
         **NO_DROPOUT["bert"],
+        **labels,
     )
-    return cls(theirs)
+    return getattr(transformers, cls)(theirs)
 
 
 def _gpt2(config: models.GptConfig) -> Any:
@@ -96,8 +96,10 @@ def _qwen3(config: models.ModernConfig) -> Any:
 
 
 BUILDERS = {
-    "bert": lambda config: _bert(config, True),
-    "bert_mlm": lambda config: _bert(config, False),
+    "bert": lambda config: _bert(config, "BertForPreTraining"),
+    "bert_mlm": lambda config: _bert(config, "BertForMaskedLM"),
+    "bert_classes": lambda config: _bert(config, "BertForSequenceClassification", num_labels=3),
+    "bert_number": lambda config: _bert(config, "BertForSequenceClassification", num_labels=1),
     "gpt2": _gpt2,
     "modernbert": _modernbert,
     "qwen3": _qwen3,

@@ -4,6 +4,7 @@
 Imports torch only when called.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -57,17 +58,46 @@ def gpt2_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, 
     return loss, {"lm": loss.item()}
 
 
-LOSSES = {"bert": bert_loss, "gpt2": gpt2_loss}
+def classification_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, float]]:
+    """(loss, {"nll"} or {"mse"}) of BertForSequenceClassification."""
+    import torch
+
+    classes = model.config.num_labels > 1
+    labels = np.where(batch["weight"] > 0, batch["label"], IGNORED) if classes else batch["label"]
+    labels = torch.tensor(labels).long() if classes else torch.tensor(labels)
+    loss = model(**sentence_inputs(batch), labels=labels).loss
+    return loss, {"nll" if classes else "mse": loss.item()}
+
+
+def sentence_inputs(batch: dict[str, np.ndarray]) -> dict[str, Any]:
+    import torch
+
+    names = {"input_ids": "tokens", "attention_mask": "segments", "token_type_ids": "types"}
+    return {theirs: torch.tensor(batch[ours]).long() for theirs, ours in names.items()}
+
+
+LOSSES = {
+    "bert": bert_loss,
+    "gpt2": gpt2_loss,
+    "bert_classes": classification_loss,
+    "bert_number": classification_loss,
+}
 
 
 def torch_losses(name: str) -> dict[str, np.ndarray]:
     """As Run.losses: name -> [STEPS]."""
+    out = [losses for _, losses in torch_steps(name)]
+    return {key: np.array([entry[key] for entry in out], np.float32) for key in out[0]}
+
+
+def torch_steps(name: str) -> Iterator[tuple[Any, dict[str, float]]]:
+    """(model after it, losses) of each step."""
     import torch
 
     run = Run(name)
-    to_names = NAMES[run.curve.family]
+    to_names = NAMES[name]
     params = run.params()
-    empty = BUILDERS[run.curve.family](FAMILIES[run.curve.family].config)
+    empty = BUILDERS[name](FAMILIES[run.curve.family].config)
     model = load(empty, to_names(params, VOCAB)).train()
 
     masks = jax.tree.map(lambda p, decayed: np.full(p.shape, decayed, np.float32), params, run.decay_mask)
@@ -83,7 +113,6 @@ def torch_losses(name: str) -> dict[str, np.ndarray]:
         eps=algorithm.eps,
     )
 
-    out = []
     for step, batch in enumerate(batches(run.curve)):
         for group in optimizer.param_groups:
             group["lr"] = float(run.schedule(step))
@@ -92,5 +121,4 @@ def torch_losses(name: str) -> dict[str, np.ndarray]:
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), OPTIM.clip_norm)
         optimizer.step()
-        out.append({"loss": loss.item(), **terms, "grad_norm": norm.item()})
-    return {key: np.array([entry[key] for entry in out], np.float32) for key in out[0]}
+        yield model, {"loss": loss.item(), **terms, "grad_norm": norm.item()}
