@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nine tasks of GLUE, one function each: cola, sst2, mrpc, qqp, stsb, mnli, qnli, rte, wnli.
+"""GLUE: all nine tasks as one table, or one of them: cola, sst2, mrpc, qqp, stsb, mnli, qnli, rte, wnli.
 
+    ssl-jax finetune glue --from runs/bert_base-phase2 --data glue_data --seeds 5 --only rte,mrpc,mnli
     ssl-jax finetune glue:rte --from runs/bert_base-phase2 --data glue_data
     ssl-jax evaluate runs/glue-rte --split test --data glue_data --out submission
     ssl-jax evaluate runs/glue-mnli --split ax --data glue_data --out submission
 
-Without --data the task comes from TFDS.  RTE, MRPC and STS-B are also started from a model of MNLI:
---from runs/glue-mnli.
+Without --data the tasks come from TFDS.  In the table RTE, MRPC and STS-B are also started from MNLI's model.
 
 BERT's fine-tuning (Devlin et al. 2019, section 4.1): batches of 32, rate 2e-5, 10 % of warm-up, 3 epochs on
 what has tens of thousands of examples.  AdamW corrects its bias here, and the small tasks get 10 epochs (CoLA
@@ -22,7 +22,7 @@ networks pretrained here: not yet measured.
 """
 
 from ssl_jax.data import Labelled
-from ssl_jax.experiment import Experiment
+from ssl_jax.experiment import Experiment, Member, Suite
 from ssl_jax.loop.checkpoint import Checkpoint
 from ssl_jax.loop.hooks import Evals
 from ssl_jax.loop.loop import Epochs, Loop
@@ -30,6 +30,29 @@ from ssl_jax.objectives import Classification
 from ssl_jax.optim import Linear, Optim
 from ssl_jax.tasks.glue import Glue, GlueTask
 from ssl_jax.text import Text
+
+
+def config() -> Suite:
+    tasks = {
+        "cola": cola(),
+        "sst2": sst2(),
+        "mrpc": mrpc(),
+        "qqp": qqp(),
+        "stsb": stsb(),
+        "mnli": mnli(),
+        "qnli": qnli(),
+        "rte": rte(),
+        "wnli": wnli(),
+    }
+    return Suite(
+        members=tuple(
+            Member(name=name, experiment=one, after="mnli" if one.task.task.helped_by_mnli else None)
+            for name, one in tasks.items()
+        ),
+        averaged=tuple(name for name in tasks if name != "wnli"),
+        average="eight tasks without WNLI, each the mean of its metrics (accuracy and F1 of MRPC and QQP, "
+        "Pearson and Spearman of STS-B, matched and mismatched of MNLI)",
+    )
 
 
 def cola() -> Experiment:

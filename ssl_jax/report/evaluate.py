@@ -9,10 +9,9 @@ import jax
 import numpy as np
 
 from ssl_jax import nn
-from ssl_jax.data import Table
 from ssl_jax.data.pipeline import Examples
-from ssl_jax.tasks.base import Predicted, Task
-from ssl_jax.tasks.corpus import check_labels
+from ssl_jax.tasks.base import CONSTANT, Predicted, Task
+from ssl_jax.tasks.corpus import check_labels, read, tokenized
 from ssl_jax.types import OpenPlan, Progress, UserError
 from ssl_jax.weights import Loaded
 
@@ -26,9 +25,9 @@ def evaluate_task(
     """
     labels, predicted, parts = loaded.network.labels, {}, task.splits(split)
     for name, part in parts.items():
-        records = task.read(part)
+        records = read(task, part, console.progress)
         check_labels(records, labels)
-        table = Table(records, loaded.tokenizer, loaded.network.text)
+        table = tokenized(records, loaded.tokenizer, loaded.network.text, part, console.progress)
         plan = loaded.objective.plan.open(table, seed=0, shuffle=False)
         predicted[name] = predict(loaded, plan, batch_size, part, console.progress)
     judged = {name: one for name, one in predicted.items() if is_labelled(one)}
@@ -36,7 +35,8 @@ def evaluate_task(
         raise UserError(f"{split} has no labels to measure with; --out DIR writes the predictions")
     scores = task.score(judged, labels) if judged else {}
     if scores:
-        console.table(f"{loaded.source} on {split}", [[name, value] for name, value in scores.items()])
+        rows = [[name, value] for name, value in scores.items() if not name.endswith(f"/{CONSTANT}")]
+        console.table(f"{loaded.source} on {split}", rows)
     if out is not None:
         files = [
             file for name, part in parts.items() for file in task.write(part, predicted[name], labels, out)

@@ -36,7 +36,8 @@ class Columns(SentenceTask):
     "tfds:NAME" or "tfds:NAME/CONFIG".  Of one file the splits are train, dev and all.
     text, second, label: the columns, or TFDS's features; second is None where there is no pair.
     label_names: the classes in the order of their ids; () takes those of the training data, sorted.
-    measures: what is measured; the first picks the best checkpoint.  Those of numbers make it a regression.
+    measures: what is measured; the first picks the best checkpoint.  Those of numbers make it a regression,
+    and of them mse is only measured, since lower is better.
     positive_class: the class that F1 is of (None: the second of two).
     train_split, dev_split: the names of these files, or TFDS's splits (slices, too).  dev_split None, or one
     file: dev is the share `heldout` of the training texts, chosen by a hash of each, so that copies of a text

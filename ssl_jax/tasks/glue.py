@@ -23,7 +23,7 @@ from ssl_jax.tasks.sentences import (
     records_of,
     write_tsv,
 )
-from ssl_jax.tasks.sheet import Sheet, of_width, read_sheet, read_text, split_files, tab_rows, tfds_sheet
+from ssl_jax.tasks.sheet import Sheet, of_width, read_sheet, split_files, tab_rows, tfds_sheet
 from ssl_jax.types import UserError
 
 AX = "ax"  # a split of MNLI's: its labels are MNLI's, and no task trains on it
@@ -241,7 +241,7 @@ def diagnostic_file(folder: Path) -> Path:
 
 def cola_sheet(path: Path) -> Sheet:
     """CoLA's train and dev have no header: source, label, the author's mark, sentence."""
-    rows = tab_rows(read_text(path))
+    rows = tab_rows(path)
     line, first = next(rows)
     if len(first) != 4 or "sentence" in first:
         return read_sheet(path)
@@ -260,7 +260,7 @@ def microsoft_sheet(home: Path, files: Mapping[str, Path], split: str) -> Sheet:
         raise UserError(
             f"{home} has no dev_ids.tsv, the list of those pairs of the training file that are GLUE's dev"
         )
-    held = {tuple(cells) for _, cells in tab_rows(read_text(ids))}
+    held = {tuple(cells) for _, cells in tab_rows(ids)}
     sheet = read_sheet(files["msr_paraphrase_train"])
     first, second = sheet.index("#1 ID"), sheet.index("#2 ID")
     chosen = [

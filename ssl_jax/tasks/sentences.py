@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ssl_jax.data import Record
-from ssl_jax.tasks.base import Predicted, Task
+from ssl_jax.tasks.base import CONSTANT, Predicted, Task
 from ssl_jax.tasks.metrics import Measure, measure
 from ssl_jax.tasks.sheet import Sheet
 from ssl_jax.types import Failure, UserError
@@ -40,18 +40,15 @@ class SentenceTask(Task):
         return self.measured[0].of_numbers
 
     @property
-    def metric(self) -> str:
-        return self.metrics[0]
-
-    @property
     def metrics(self) -> tuple[str, ...]:
-        """All that `score` gives, the first evaluation's first."""
-        return tuple(f"{name}/{each.value}" for name in self.evaluations for each in self.measured)
+        better = [each for each in self.measured if each is not Measure.MSE]
+        return tuple(f"{name}/{each.value}" for name in self.evaluations for each in better)
 
     def score(self, predicted: Mapping[str, Predicted], labels: tuple[str, ...]) -> dict[str, float]:
         scores = {}
         for name, one in predicted.items():
             true, said = true_labels(one), answers(one, labels)
+            scores[f"{name}/{CONSTANT}"] = float((said == said[0]).all())
             for kind in self.measured_in(name):
                 try:
                     scores[f"{name}/{kind.value}"] = measure(kind, true, said, self.positive(labels))

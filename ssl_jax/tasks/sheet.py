@@ -3,9 +3,10 @@
 
 import csv
 import io
+import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,39 +69,39 @@ def read_sheet(path: Path, *, short: bool = False) -> Sheet:
     short: rows with too few cells are read, padded with None; otherwise rows of another number of cells than
     the first are a UserError, as is a file that is empty or not UTF-8.
     """
-    text = read_text(path)
     kind, _ = suffix(path.name)
     if kind == ".jsonl":
-        return _objects(path, text)
-    lines = quoted_rows(path, text) if kind == ".csv" else tab_rows(text)
-    _, names = next(lines)
-    return Sheet(str(path), tuple(names), of_width(path, lines, len(names), short))
+        return _objects(path)
+    rows = quoted_rows(path) if kind == ".csv" else tab_rows(path)
+    _, names = next(rows)
+    return Sheet(str(path), tuple(names), of_width(path, rows, len(names), short))
 
 
-def read_text(path: Path) -> str:
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """(number from 1, line with its line feed).  Nothing but a line feed ends a line: other characters that
+    might occur inside sentences.  Raises UserError where there is nothing but white space, or no UTF-8."""
     if not path.is_file():
         raise UserError(f"there is no file {path}")
-    raw = b"".join(chunks(path))
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}: line {line}: not UTF-8 (byte 0x{raw[error.start]:02x})") from None
-    if not text.strip():
+    raw = b"".join(chunks(path)).removeprefix(b"\xef\xbb\xbf")
+    if not raw.strip():
         raise UserError(f"{path}: the file is empty")
-    return text
+    for number, line in enumerate(io.BytesIO(raw), start=1):
+        try:
+            yield number, line.decode()
+        except UnicodeDecodeError as error:
+            byte = line[error.start]
+            raise UserError(f"{path}: line {number}: not UTF-8 (byte 0x{byte:02x})") from None
 
 
-def tab_rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Lines end with a line feed alone: other characters that break lines occur inside sentences."""
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip("\r"):
-            yield number, line.removesuffix("\r").split("\t")
+def tab_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    for number, line in lines_of(path):
+        if line.strip("\r\n"):
+            yield number, line.removesuffix("\n").removesuffix("\r").split("\t")
 
 
-def quoted_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+def quoted_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader((line for _, line in lines_of(path)), strict=True)
     try:
         for row in reader:
             if row:
@@ -120,12 +121,13 @@ def of_width(
         yield number, row
 
 
-def _objects(path: Path, text: str) -> Sheet:
+def _objects(path: Path) -> Sheet:
     """The first object names the columns; a key that a later one lacks is not known there."""
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
-    def parsed() -> Iterator[tuple[int, Mapping[str, object]]]:
-        for number, line in lines:
+    def parsed() -> Iterator[tuple[int, dict[str, object]]]:
+        for number, line in lines_of(path):
+            if not line.strip():
+                continue
             try:
                 value = json.loads(line)
             except ValueError as error:
@@ -134,8 +136,11 @@ def _objects(path: Path, text: str) -> Sheet:
                 raise UserError(f"{path}: line {number}: not an object, but {type(value).__name__}")
             yield number, value
 
-    names = tuple(next(parsed())[1])
-    return Sheet(str(path), names, ((n, [_cell(value.get(key)) for key in names]) for n, value in parsed()))
+    objects = parsed()
+    first = next(objects)
+    names = tuple(first[1])
+    every = itertools.chain([first], objects)
+    return Sheet(str(path), names, ((n, [_cell(value.get(name)) for name in names]) for n, value in every))
 
 
 def _cell(value: object) -> Cell:

@@ -148,6 +148,7 @@ def test_labels_are_found_sorted_or_named_by_the_recipe(tmp_path):
     assert named.labels(named.read("train")) == ("pos", "neg")
     numbers = columns(tmp_path, measures=(Measure.SPEARMAN, Measure.MSE))
     assert numbers.regression and numbers.labels(found) == ()
+    assert numbers.metrics == ("heldout/spearman",)  # those of which higher is better
 
 
 def test_a_label_that_training_doesnt_have_is_named_with_its_line(tmp_path):
@@ -171,6 +172,7 @@ def test_measures_and_which_of_them_picks_the_checkpoint():
     task = Columns(measures=(Measure.MACRO_F1, Measure.ACCURACY, Measure.F1), positive_class="favor")
     assert task.metric == "heldout/macro_f1"
     assert task.score({"heldout": one}, names) == {
+        "heldout/constant": 0.0,
         "heldout/macro_f1": pytest.approx((1 + 2 / 3 + 2 / 3) / 3),
         "heldout/accuracy": 0.75,
         "heldout/f1": pytest.approx(2 / 3),

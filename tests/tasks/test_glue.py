@@ -229,6 +229,9 @@ def test_every_metric_of_a_task_is_one_of_score(task):
     labels = [names[i % len(names)] for i in range(7)] if names else np.arange(7) / 2
     logits = one_hot(names, labels) if names else labels[:, None]
     scores = one.score({name: predicted(logits, labels) for name in one.evaluations}, names)
+    assert {name: scores.pop(f"{name}/constant") for name in one.evaluations} == dict.fromkeys(
+        one.evaluations, 0
+    )
     assert tuple(scores) == one.metrics and one.metric == one.metrics[0]
     assert all(value == pytest.approx(1.0) for value in scores.values())
 
@@ -248,7 +251,7 @@ def test_f1_is_of_the_duplicates_and_ax_is_judged_by_matthews():
     assert glue(GlueTask.QQP).score({"heldout": one}, names)["heldout/f1"] == pytest.approx(2 / 3)
     names = FACTS[GlueTask.MNLI].classes
     one = predicted(one_hot(names, ["neutral"] * 2), ["neutral", "entailment"])
-    assert glue(GlueTask.MNLI).score({"ax": one}, names) == {"ax/matthews": 0.0}
+    assert glue(GlueTask.MNLI).score({"ax": one}, names) == {"ax/constant": 1.0, "ax/matthews": 0.0}
 
 
 def test_no_metric_is_silently_nan():
@@ -258,6 +261,7 @@ def test_no_metric_is_silently_nan():
     with pytest.raises(Exception, match="not finite"):
         one.score({"heldout": predicted([[np.nan, 1.0]], ["acceptable"])}, names)
     assert glue(GlueTask.STSB).score({"heldout": predicted([[2.0]] * 3, [1.0, 2.0, 3.0])}, ()) == {
+        "heldout/constant": 1.0,
         "heldout/pearson": 0.0,
         "heldout/spearman": 0.0,
     }
