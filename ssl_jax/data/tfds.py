@@ -11,7 +11,8 @@ from typing import Any
 from ssl_jax.data import tfds_prepare
 from ssl_jax.data.config import Tfds
 from ssl_jax.data.files import content_hash
-from ssl_jax.data.readers import Bad, Record, check_text
+from ssl_jax.data.readers import Bad, Input, Record, check_text
+from ssl_jax.data.stretches import stretches
 from ssl_jax.types import Failure, UserError
 
 _READ = 256  # examples at once
@@ -101,6 +102,9 @@ class TfdsInput:
         files = sorted({str(path) for path in split.filepaths})
         hashes = [content_hash(Path(path)) if Path(path).is_file() else path for path in files]
         return ["tfds", self.name, len(self._examples), self._source.text_key, hashes]
+
+    def cut(self, count: int) -> tuple[Input, ...]:
+        return stretches(self, len(self._examples), count)
 
     def records(self, start: int = 0) -> Iterator[Record]:
         for first in range(start, len(self._examples), _READ):

@@ -255,7 +255,12 @@ def read_leaves(
     }
     restore_args = ocp.checkpoint_utils.construct_restore_args(item)
     args = ocp.args.PyTreeRestore(item=item, partial_restore=True, restore_args=restore_args)
-    return reader.restore(place / "state", args=args), json.loads((place / "meta" / "metadata").read_text())
+    return reader.restore(place / "state", args=args), read_meta(folder, step)
+
+
+def read_meta(folder: Path, step: int) -> dict[str, Any]:
+    """What was saved beside the state of a checkpoint: next_row, measured and the like."""
+    return json.loads((folder / str(step) / "meta" / "metadata").read_text())
 
 
 def first_line(error: BaseException) -> str:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A fine-tuned MODEL on a split of its task: its metrics as a table, its predictions as files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +17,49 @@ from ssl_jax.types import OpenPlan, Progress, UserError
 from ssl_jax.weights import Loaded
 
 
-def evaluate_task(
-    loaded: Loaded, task: Task, split: str, *, out: Path | None, batch_size: int, console: Any
-) -> dict[str, float]:
-    """Prints and returns `NAME/metric` of a split; {} where its labels aren't known.
+@dataclass(frozen=True)
+class Evaluated:
+    """scores: `NAME/metric`, {} where the labels aren't known.  files: the predictions that were written."""
 
-    out: the folder to write predictions in.  Raises UserError where there would be nothing to do.
+    scores: Mapping[str, float]
+    files: Sequence[Path]
+
+
+def evaluate_task(
+    loaded: Loaded, task: Task, split: str, *, out: Path | None, batch_size: int, progress: Progress
+) -> Evaluated:
+    """Judges what the MODEL says of a split, and with `out` writes it in that folder.
+
+    Raises UserError where there would be nothing to do.
     """
-    labels, predicted, parts = loaded.network.labels, {}, task.splits(split)
+    task, labels = task.tuned(loaded.source.measured), loaded.network.labels
+    predicted, known, parts = {}, set(), task.splits(split)
     for name, part in parts.items():
-        records = read(task, part, console.progress)
+        records = read(task, part, progress)
         check_labels(records, labels)
-        table = tokenized(records, loaded.tokenizer, loaded.network.text, part, console.progress)
+        table = tokenized(records, loaded.tokenizer, loaded.network.text, part, progress)
         plan = loaded.objective.plan.open(table, seed=0, shuffle=False)
-        predicted[name] = predict(loaded, plan, batch_size, part, console.progress)
-    judged = {name: one for name, one in predicted.items() if is_labelled(one)}
-    if not judged and out is None:
+        predicted[name] = predict(loaded, plan, batch_size, part, progress)
+        if all(record.label is not None for record in records):
+            known.add(name)
+    if not known and out is None:
         raise UserError(f"{split} has no labels to measure with; --out DIR writes the predictions")
-    scores = task.score(judged, labels) if judged else {}
-    if scores:
-        rows = [[name, value] for name, value in scores.items() if not name.endswith(f"/{CONSTANT}")]
-        console.table(f"{loaded.source} on {split}", rows)
+    scores = task.score({name: predicted[name] for name in parts if name in known}, labels) if known else {}
+    files: list[Path] = []
     if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
         files = [
             file for name, part in parts.items() for file in task.write(part, predicted[name], labels, out)
         ]
-        console.print("\n".join(f"written: {file}" for file in dict.fromkeys(files)))
-    return scores
+    return Evaluated(scores, tuple(dict.fromkeys(files)))
+
+
+def show(evaluated: Evaluated, title: str, console: Any) -> None:
+    rows = [[name, value] for name, value in evaluated.scores.items() if not name.endswith(f"/{CONSTANT}")]
+    if rows:
+        console.table(title, rows)
+    for file in evaluated.files:
+        console.print(f"written: {file}")
 
 
 def predict(loaded: Loaded, plan: OpenPlan, batch_size: int, name: str, progress: Progress) -> Predicted:
@@ -62,7 +79,3 @@ def predict(loaded: Loaded, plan: OpenPlan, batch_size: int, name: str, progress
 
 def joined(outputs: list[Mapping[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
     return {name: np.concatenate([each[name] for each in outputs])[:count] for name in outputs[0]}
-
-
-def is_labelled(predicted: Predicted) -> bool:
-    return all(row.label is not None for row in predicted.rows)

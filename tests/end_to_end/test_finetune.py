@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fine-tuning by the real command: killed and resumed, measured again, predictions written, mistakes."""
 
+import json
 import random
 from types import SimpleNamespace
 
@@ -110,6 +111,8 @@ def test_evaluate_gives_what_training_measured_and_writes_predictions(tuned, tmp
     table = dict(line.split() for line in capsys.readouterr().out.splitlines()[1:])
     assert float(table["heldout/accuracy"]) == pytest.approx(best, abs=5e-5)
     assert set(table) == {"heldout/accuracy", "heldout/macro_f1"}
+    assert main(["evaluate", str(tuned.workdir), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["heldout/accuracy"] == best
 
     assert main(["evaluate", str(tuned.workdir), "--split", "test", "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"written: {tmp_path}/test.predictions.tsv\n"
@@ -123,7 +126,8 @@ def test_what_evaluate_refuses(place, whole, tuned, tmp_path, capsys):
         assert main(["evaluate", str(workdir), *map(str, words)]) == 2
         return said(capsys)
 
-    assert "was not fine-tuned on a task" in refused(workdir=whole)
+    assert "--split and --out are of a fine-tuned model" in refused("--split", "dev", workdir=whole)
+    assert "--task, --window and --stride are of a language model" in refused("--window", "9")
     assert "has no split 'validation'; it has: dev, test, train" in refused("--split", "validation")
     assert "test has no labels to measure with; --out DIR" in refused("--split", "test")
     data = tsv(tmp_path / "dev.tsv", [("x", "bad"), ("y", "worse"), ("z", "good")])

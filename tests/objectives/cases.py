@@ -8,6 +8,8 @@ from ssl_jax.data import Labelled
 from ssl_jax.data.plan_chunks import Chunks
 from ssl_jax.data.plan_packed import Packed
 from ssl_jax.data.plan_pairs import Pairs
+from ssl_jax.data.plan_tags import Tagged
+from ssl_jax.data.plan_windows import Windows
 from ssl_jax.models import BertConfig, GptConfig
 from ssl_jax.objectives import (
     BertPretraining,
@@ -17,10 +19,24 @@ from ssl_jax.objectives import (
     MaskUnit,
     NextToken,
     Read,
+    SpanPrediction,
+    Tagging,
 )
 from ssl_jax.types import Row, Specials
 from tests.objectives.conformance import Case
-from tests.objectives.fakes import BOS, PAD, SEP, UNK, chunk_rows, meta, packed_rows, pair_rows
+from tests.objectives.fakes import (
+    BOS,
+    PAD,
+    SEP,
+    TAGS,
+    UNK,
+    chunk_rows,
+    meta,
+    packed_rows,
+    pair_rows,
+    span_rows,
+    tag_rows,
+)
 
 LENGTH, VOCAB, ROWS = 32, 60, 8
 SMALL = dict(num_layers=1, dim=16, num_heads=2, max_positions=LENGTH, dropout=0.1)
@@ -47,6 +63,20 @@ NEXT_TOKEN = Case(
     GptConfig(**SMALL),
     {"lm": GUESS},
 )
+SPANS = Case(
+    SpanPrediction(plan=Windows(length=LENGTH, question=8)),
+    span_rows(LENGTH, ROWS),
+    meta(VOCAB),
+    BertConfig(**SMALL),
+    {"nll": math.log(LENGTH - 1)},
+)
+TAGGING = Case(
+    Tagging(plan=Tagged(length=LENGTH)),
+    tag_rows(LENGTH, ROWS),
+    meta(VOCAB, labels=TAGS),
+    BertConfig(**SMALL),
+    {"nll": math.log(len(TAGS))},
+)
 NAMES = ("no", "perhaps", "yes")
 
 
@@ -59,7 +89,7 @@ def labelled(labels: tuple[object, ...]) -> list[Row]:
 CLASSIFICATION = Case(
     Classification(plan=Labelled(length=LENGTH), class_weights=(1.0, 3.0, 0.5)),
     labelled(("no", "yes", None, "perhaps", "no", None, "no", "yes")),
-    replace(meta(VOCAB), labels=NAMES),
+    meta(VOCAB, labels=NAMES),
     BertConfig(**SMALL),
     {"nll": math.log(3)},
 )
@@ -71,9 +101,11 @@ REGRESSION = Case(  # of a decoder's last position
     {"mse": (9 + 9 + 6.25 + 4 + 16 + 12.25) / 6},
 )
 CASES = {
+    "classification": CLASSIFICATION,
+    "regression": REGRESSION,
     "bert": BERT,
     "masked_lm": MASKED_LM,
     "next_token": NEXT_TOKEN,
-    "classification": CLASSIFICATION,
-    "regression": REGRESSION,
+    "spans": SPANS,
+    "tagging": TAGGING,
 }

@@ -27,7 +27,7 @@ CASES = {"classification": CLASSIFICATION, "regression": REGRESSION}
 def test_a_pair_and_a_single_text_as_bert_reads_them():
     rng = np.random.default_rng(0)
     a, b = part(rng, 3), part(rng, 2)
-    bound = Classification(plan=Labelled(length=10)).bind(dataclasses.replace(meta(VOCAB), labels=NAMES))
+    bound = Classification(plan=Labelled(length=10)).bind(meta(VOCAB, labels=NAMES))
     pair = bound.example(Row(0, (a, b), label="yes"), rng)
     np.testing.assert_array_equal(pair["tokens"], [CLS, *a.tokens, SEP, *b.tokens, SEP, PAD, PAD])
     np.testing.assert_array_equal(pair["types"], [0] * 5 + [1] * 3 + [0] * 2)
@@ -78,7 +78,7 @@ def test_class_weights_weigh_the_loss_and_not_the_accuracy():
 def test_what_does_not_fit_together(kwargs, labels, said):
     objective = Classification(plan=Labelled(length=16), **kwargs)
     with pytest.raises(UserError, match=said):
-        objective.bind(dataclasses.replace(meta(VOCAB), labels=labels))
+        objective.bind(meta(VOCAB, labels=labels))
 
 
 # ------------------------------------------------- batch size, padding and devices change no answer

@@ -14,17 +14,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from ssl_jax import optim, parallel
+from ssl_jax import nn, optim, parallel
 from ssl_jax.data import Labelled
 from ssl_jax.data.plan_chunks import Chunks
 from ssl_jax.data.plan_pairs import Pairs
+from ssl_jax.data.plan_tags import Tagged
+from ssl_jax.data.plan_windows import Windows
 from ssl_jax.loop.guards import NonFinite
 from ssl_jax.loop.state import State, draw
 from ssl_jax.loop.step import make_step
-from ssl_jax.objectives import BertPretraining, Classification, Masking, NextToken
-from ssl_jax.types import Objective, Part, Row
-from tests.models.tiny import FAMILIES, VOCAB, Family, drawn
-from tests.objectives.fakes import CONTROL, chunk_rows, meta, pair_rows
+from ssl_jax.objectives import BertPretraining, Classification, Masking, NextToken, SpanPrediction, Tagging
+from ssl_jax.types import Meta, Objective, Part, Row
+from tests.models.tiny import FAMILIES, VOCAB, drawn
+from tests.objectives.fakes import CONTROL, TAGS, chunk_rows, meta, pair_rows, span_rows, tag_rows
 
 STEPS, BATCH, LENGTH = 50, 8, 24
 OPTIM = optim.Optim(peak_lr=5e-4, schedule=optim.Linear(warmup=5), weight_decay=0.1)
@@ -32,17 +34,27 @@ OPTIM = optim.Optim(peak_lr=5e-4, schedule=optim.Linear(warmup=5), weight_decay=
 
 @dataclass(frozen=True)
 class Curve:
-    """family: the model; its heads are the objective's.  terms: what the loss adds up.  labels: classes."""
+    """family: the trunk, on which the objective makes its heads.  terms: what its loss adds up.  peer: their
+    model, by a name of peers.BUILDERS."""
 
     family: str
     objective: Objective
     rows: list[Row]
     terms: tuple[str, ...]
+    peer: str
     labels: tuple[str, ...] = ()
 
     @property
+    def meta(self) -> Meta:
+        return meta(VOCAB, labels=self.labels)
+
+    @property
     def bound(self) -> Objective:
-        return self.objective.bind(dataclasses.replace(meta(VOCAB), labels=self.labels))
+        return self.objective.bind(self.meta)
+
+    def build(self, rngs: Any) -> nn.Model:
+        trunk = FAMILIES[self.family].config.bind(self.meta).build(rngs)
+        return nn.Model(trunk, self.bound.heads(trunk, rngs))
 
 
 def _skewed(part: Part) -> Part:
@@ -69,7 +81,7 @@ def _rows(rows: list[Row], *, shortened: bool = False) -> list[Row]:
 
 
 def _labelled(label_of: Any, *, unknown: int | None = None) -> list[Row]:
-    """Pairs and single texts labelled by their first token; one in `unknown` has no label."""
+    """Pairs and single texts, labelled by their first token; some have no label."""
     rows = []
     for row in _rows(pair_rows(LENGTH, STEPS * BATCH, VOCAB)):
         first = int(row.parts[0].tokens[0])
@@ -85,22 +97,45 @@ CURVES = {
         BertPretraining(plan=Pairs(length=LENGTH), masking=Masking(rate=0.5)),
         _rows(pair_rows(LENGTH, STEPS * BATCH, VOCAB)),
         ("mlm", "nsp"),
+        "bert",
+    ),
+    # Full rows: their loss also counts the logits of padding (see SpanPrediction, and test_spans.py).
+    "spans": Curve(
+        "bert",
+        SpanPrediction(plan=Windows(length=LENGTH, question=6)),
+        _rows(span_rows(LENGTH, STEPS * BATCH, VOCAB, spare=0)),
+        ("nll",),
+        "bert_spans",
     ),
     "gpt2": Curve(
         "gpt2",
         NextToken(plan=Chunks(length=LENGTH)),
         _rows(chunk_rows(LENGTH, STEPS * BATCH, VOCAB), shortened=True),
         ("lm",),
+        "gpt2",
     ),
-    "bert_classes": Curve(
+    "tagging": Curve(
+        "bert",
+        Tagging(plan=Tagged(length=LENGTH)),
+        _rows(tag_rows(LENGTH, STEPS * BATCH, VOCAB)),
+        ("nll",),
+        "bert_tagging",
+        TAGS,
+    ),
+    "classes": Curve(
         "bert",
         Classification(plan=Labelled(length=LENGTH)),
-        _labelled(lambda i: "abc"[i % 3], unknown=4),
+        _labelled(lambda number: "abc"[number % 3], unknown=4),
         ("nll",),
-        labels=("a", "b", "c"),
+        "bert_classes",
+        ("a", "b", "c"),
     ),
-    "bert_number": Curve(
-        "bert", Classification(plan=Labelled(length=LENGTH), regression=True), _labelled(float), ("mse",)
+    "number": Curve(
+        "bert",
+        Classification(plan=Labelled(length=LENGTH), regression=True),
+        _labelled(float),
+        ("mse",),
+        "bert_number",
     ),
 }
 
@@ -133,7 +168,7 @@ class Run:
         self.objective = self.curve.bound
         self.mesh, self.rules = parallel.MeshConfig().make(jax.devices()[:1]), parallel.Rules()
         self.blueprint, tx = draw(
-            Family(FAMILIES[self.curve.family].config, self.objective.heads).build,
+            self.curve.build,
             self.objective,
             functools.partial(optim.build, OPTIM),
             (NonFinite(),),

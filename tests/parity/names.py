@@ -41,33 +41,12 @@ def _norm(name: str, module: Params) -> State:
 
 
 def bert(params: Params, vocab_size: int) -> State:
-    """BertForPreTraining; BertForMaskedLM where there is no pooler."""
-    heads = params["heads"]
-    state = {
-        **_bert_trunk(params, vocab_size),
-        **_linear("cls.predictions.transform.dense", heads["mlm"]["dense"]),
-        **_norm("cls.predictions.transform.LayerNorm", heads["mlm"]["norm"]),
-        "cls.predictions.bias": heads["mlm"]["bias"][:vocab_size],
-    }
-    if "pooler" in heads:
-        state |= _linear("bert.pooler.dense", heads["pooler"]["dense"])
-        state |= _linear("cls.seq_relationship", heads["nsp"])
-    return state
+    """BertForPreTraining; BertForMaskedLM where there is no pooler; by its heads BertForTokenClassification,
+    BertForSequenceClassification or BertForQuestionAnswering.
 
-
-def bert_classifier(params: Params, vocab_size: int) -> State:
-    """BertForSequenceClassification."""
-    heads = params["heads"]
-    return {
-        **_bert_trunk(params, vocab_size),
-        **_linear("bert.pooler.dense", heads["pooler"]["dense"]),
-        **_linear("classifier", heads["classifier"]),
-    }
-
-
-def _bert_trunk(params: Params, vocab_size: int) -> State:
-    """Without segment types the one type that BERT must have is a row of zeros."""
-    embeddings = params["trunk"]["embeddings"]
+    Without segment types the one type that BERT must have is a row of zeros.
+    """
+    embeddings, heads = params["trunk"]["embeddings"], params["heads"]
     width = embeddings["tokens"].shape[1]
     state = {
         "bert.embeddings.word_embeddings.weight": embeddings["tokens"][:vocab_size],
@@ -75,6 +54,18 @@ def _bert_trunk(params: Params, vocab_size: int) -> State:
         "bert.embeddings.token_type_embeddings.weight": embeddings.get("types", np.zeros((1, width), "f4")),
         **_norm("bert.embeddings.LayerNorm", embeddings["norm"]),
     }
+    if "mlm" in heads:
+        state |= _linear("cls.predictions.transform.dense", heads["mlm"]["dense"])
+        state |= _norm("cls.predictions.transform.LayerNorm", heads["mlm"]["norm"])
+        state["cls.predictions.bias"] = heads["mlm"]["bias"][:vocab_size]
+    if "classifier" in heads:
+        state |= _linear("classifier", heads["classifier"])
+    if "span" in heads:
+        state |= _linear("qa_outputs", heads["span"])
+    if "pooler" in heads:
+        state |= _linear("bert.pooler.dense", heads["pooler"]["dense"])
+    if "nsp" in heads:
+        state |= _linear("cls.seq_relationship", heads["nsp"])
     for n, block in enumerate(_layers(params)):
         at = f"bert.encoder.layer.{n}"
         attention, mlp = block["attention"], block["mlp"]
@@ -164,8 +155,10 @@ def qwen3(params: Params, vocab_size: int) -> State:
 NAMES: dict[str, Callable[[Params, int], State]] = {
     "bert": bert,
     "bert_mlm": bert,
-    "bert_classes": bert_classifier,
-    "bert_number": bert_classifier,
+    "bert_classes": bert,
+    "bert_number": bert,
+    "bert_tagging": bert,
+    "bert_spans": bert,
     "gpt2": gpt2,
     "modernbert": modernbert,
     "qwen3": qwen3,

@@ -7,6 +7,7 @@ import numpy as np
 
 from ssl_jax import models
 from tests.models.tiny import FAMILIES, VOCAB, documents, made, types_of
+from tests.objectives.fakes import TAGS
 from tests.parity.names import NAMES
 
 # Tied tensors: loading leaves them out, and tying fills them in.
@@ -17,7 +18,8 @@ NO_DROPOUT = {
 }
 
 
-def _bert(config: models.BertConfig, cls: str, **labels: Any) -> Any:
+def _bert(config: models.BertConfig, name: str, **heads: Any) -> Any:
+    """name: their class; heads: what its config says of the heads."""
     import transformers
 
     theirs = transformers.BertConfig(
@@ -30,9 +32,9 @@ def _bert(config: models.BertConfig, cls: str, **labels: Any) -> Any:
         type_vocab_size=config.num_types or 1,
         pad_token_id=0,
         **NO_DROPOUT["bert"],
-        **labels,
+        **heads,
     )
-    return getattr(transformers, cls)(theirs)
+    return getattr(transformers, name)(theirs)
 
 
 def _gpt2(config: models.GptConfig) -> Any:
@@ -100,6 +102,8 @@ BUILDERS = {
     "bert_mlm": lambda config: _bert(config, "BertForMaskedLM"),
     "bert_classes": lambda config: _bert(config, "BertForSequenceClassification", num_labels=3),
     "bert_number": lambda config: _bert(config, "BertForSequenceClassification", num_labels=1),
+    "bert_tagging": lambda config: _bert(config, "BertForTokenClassification", num_labels=len(TAGS)),
+    "bert_spans": lambda config: _bert(config, "BertForQuestionAnswering"),
     "gpt2": _gpt2,
     "modernbert": _modernbert,
     "qwen3": _qwen3,

@@ -8,12 +8,12 @@ import pytest
 from ssl_jax import nn, parallel
 from tests.models.test_golden_curves import TOLERANCE
 from tests.parity.curve import CURVES, STEPS, Run, batches
-from tests.parity.torch_curve import sentence_inputs, torch_steps
+from tests.parity.torch_curve import inputs, torch_steps
 
 pytestmark = pytest.mark.parity
 
 
-@pytest.mark.parametrize("name", ["bert_classes", "bert_number"])
+@pytest.mark.parametrize("name", ["classes", "number"])
 def test_dev_logits_at_every_step(name):
     """Dev rows: those of the last batch, which no step before the last has seen."""
     import torch
@@ -26,7 +26,7 @@ def test_dev_logits_at_every_step(name):
     theirs = []
     for model, _ in torch_steps(name):
         with torch.no_grad():
-            theirs.append(model(**sentence_inputs(dev)).logits.numpy())
+            theirs.append(model(**inputs(dev)).logits.numpy())
     with parallel.use(run.mesh, run.rules):
         ours = [jax.device_get(predict(state.params, dev)["logits"]) for state, _ in run.steps()]
     assert len(ours) == len(theirs) == STEPS

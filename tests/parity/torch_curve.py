@@ -27,9 +27,7 @@ def bert_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, 
         row[where[weights > 0]] = targets[weights > 0]
     labels = torch.tensor(labels)
     out = model(
-        input_ids=torch.tensor(batch["tokens"]).long(),
-        attention_mask=torch.tensor(batch["segments"]).long(),
-        token_type_ids=torch.tensor(batch["types"]).long(),
+        **inputs(batch),
         labels=labels,
         next_sentence_label=torch.tensor(batch["is_random"]).long(),
     )
@@ -58,18 +56,37 @@ def gpt2_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, 
     return loss, {"lm": loss.item()}
 
 
-def classification_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, float]]:
+def tagging_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, float]]:
+    """(loss, {"nll"}) of BertForTokenClassification."""
+    import torch
+
+    labels = torch.tensor(np.where(batch["weights"] > 0, batch["labels"], IGNORED)).long()
+    loss = model(**inputs(batch), labels=labels).loss
+    return loss, {"nll": loss.item()}
+
+
+def spans_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, float]]:
+    """(loss, {"nll"}) of BertForQuestionAnswering; a position beyond the row is left out."""
+    import torch
+
+    places = [np.where(batch["weight"] > 0, batch[name], LENGTH) for name in ("start", "end")]
+    start, end = (torch.tensor(place).long() for place in places)
+    loss = model(**inputs(batch), start_positions=start, end_positions=end).loss
+    return loss, {"nll": loss.item()}
+
+
+def sentence_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, float]]:
     """(loss, {"nll"} or {"mse"}) of BertForSequenceClassification."""
     import torch
 
     classes = model.config.num_labels > 1
-    labels = np.where(batch["weight"] > 0, batch["label"], IGNORED) if classes else batch["label"]
-    labels = torch.tensor(labels).long() if classes else torch.tensor(labels)
-    loss = model(**sentence_inputs(batch), labels=labels).loss
+    labels = torch.tensor(np.where(batch["weight"] > 0, batch["label"], IGNORED))
+    loss = model(**inputs(batch), labels=labels.long() if classes else labels).loss
     return loss, {"nll" if classes else "mse": loss.item()}
 
 
-def sentence_inputs(batch: dict[str, np.ndarray]) -> dict[str, Any]:
+def inputs(batch: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What BERT reads, as `transformers` names it."""
     import torch
 
     names = {"input_ids": "tokens", "attention_mask": "segments", "token_type_ids": "types"}
@@ -79,8 +96,10 @@ def sentence_inputs(batch: dict[str, np.ndarray]) -> dict[str, Any]:
 LOSSES = {
     "bert": bert_loss,
     "gpt2": gpt2_loss,
-    "bert_classes": classification_loss,
-    "bert_number": classification_loss,
+    "spans": spans_loss,
+    "tagging": tagging_loss,
+    "classes": sentence_loss,
+    "number": sentence_loss,
 }
 
 
@@ -95,9 +114,9 @@ def torch_steps(name: str) -> Iterator[tuple[Any, dict[str, float]]]:
     import torch
 
     run = Run(name)
-    to_names = NAMES[name]
+    to_names = NAMES[run.curve.peer]
     params = run.params()
-    empty = BUILDERS[name](FAMILIES[run.curve.family].config)
+    empty = BUILDERS[run.curve.peer](FAMILIES[run.curve.family].config)
     model = load(empty, to_names(params, VOCAB)).train()
 
     masks = jax.tree.map(lambda p, decayed: np.full(p.shape, decayed, np.float32), params, run.decay_mask)
