@@ -3,20 +3,23 @@
 
 import argparse
 import dataclasses
+import json
 import shlex
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from ssl_jax import config, data, parallel, run, weights
+from ssl_jax import api, config, data, parallel, run, weights
 from ssl_jax.cli import use
 from ssl_jax.cli.console import Console
 from ssl_jax.compare import compare as comparison
 from ssl_jax.compare import suite as suites
 from ssl_jax.experiment import Experiment, Suite
 from ssl_jax.report import embeddings, summary
+from ssl_jax.report import evaluate as evaluation
 from ssl_jax.report import inspect as inspection
+from ssl_jax.tasks.base import DEV
 from ssl_jax.types import UserError
 from ssl_jax.use.embed import By, Pool
 from ssl_jax.workdir import Workdir
@@ -171,6 +174,29 @@ def inspect(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def evaluate(args: argparse.Namespace, console: Console) -> int:
+    use.import_recipe(args)
+    trained = weights.experiment_of(weights.find(args.model))
+    if trained is None or trained.task is None:
+        return use.evaluate_language_model(args, api.load(args.model), console)
+    if args.task != "perplexity" or args.window or args.stride:
+        raise UserError(f"--task, --window and --stride are of a language model; {args.model} has a task")
+    split = args.split or DEV
+    found = evaluation.evaluate_task(
+        weights.load(args.model),
+        trained.task if args.data is None else dataclasses.replace(trained.task, data=args.data),
+        split,
+        out=args.out,
+        batch_size=trained.evals.batch_size or trained.loop.micro_batch or trained.loop.batch_size,
+        progress=console.progress,
+    )
+    if args.json:
+        console.print(json.dumps({"model": args.model, "split": split, **found.scores}))
+    else:
+        evaluation.show(found, f"{args.model} on {split}", console)
+    return 0
+
+
 def embed(args: argparse.Namespace, console: Console) -> int:
     use.import_recipe(args)
     texts = (
@@ -193,6 +219,7 @@ COMMANDS = {
     "tokenizer": tokenizer,
     "prepare": prepare,
     "inspect": inspect,
+    "evaluate": evaluate,
     **use.COMMANDS,
     "embed": embed,
 }

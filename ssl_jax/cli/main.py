@@ -117,7 +117,9 @@ def parser() -> argparse.ArgumentParser:
     _add_evaluate(
         command(
             "evaluate",
-            "measure a language model",
+            "measure a fine-tuned model on a split of its task, or a language model on texts",
+            "runs/glue-rte",
+            "runs/glue-rte --split test --data data/glue --out submission",
             "runs/gpt_tiny --data books.txt",
             "runs/gpt_tiny --data lambada.jsonl --task last-word",
             "runs/gpt_tiny --data questions.jsonl --task choice --json",
@@ -248,7 +250,7 @@ def _add_inspect(sub: argparse.ArgumentParser) -> None:
 
 def _add_evaluate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("model", metavar="MODEL", help="a workdir, WORKDIR@STEP or an exported directory")
-    sub.add_argument("--data", metavar="PATH", help="files, or tfds:name/config:split")
+    sub.add_argument("--data", metavar="PATH", help="files or folders, or tfds:name/config:split")
     use_options.add_evaluate(sub)
     _add_recipe_file(sub)
 

@@ -114,15 +114,26 @@ class TfdsInput:
                 yield text if reason is None else Bad(self.name, number, reason, unit="example")
 
     def _read(self, numbers: Sequence[int]) -> list[Any]:
-        why = "examples are missing"
-        try:
-            values = self._examples.__getitems__(list(numbers))
-            for part in self._source.text_key.split("/"):
-                values = [value[part] for value in values]
-            # An ArrayRecord file cut at a block's end gives empty examples, without an error.
-            if len(values) == len(numbers) and None not in values:
-                return values
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            why = str(error).splitlines()[0]
-        what = f"{self._builder.data_path} is damaged ({why}); delete it, it will be prepared again"
-        raise UserError(f"{self.name}: {what}")
+        values = fetch(self._examples, numbers, self._builder, self.name)
+        for part in self._source.text_key.split("/"):
+            values = [value[part] for value in values]
+        return values
+
+
+def fetch(
+    examples: Sequence[Mapping[str, Any]], numbers: Sequence[int], builder: Any, name: str
+) -> list[Mapping[str, Any]]:
+    """The examples of these numbers.  Raises UserError where their files are damaged."""
+    why = "examples are missing"
+    try:
+        values = examples.__getitems__(list(numbers))
+        # An ArrayRecord file cut at a block's end gives empty examples, without an error.
+        if len(values) == len(numbers) and not any(map(_is_missing, values)):
+            return values
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        why = str(error).splitlines()[0]
+    raise UserError(f"{name}: {builder.data_path} is damaged ({why}); delete it, it will be prepared again")
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, Mapping) and any(map(_is_missing, value.values())))
