@@ -15,7 +15,7 @@ from ssl_jax import parallel
 from ssl_jax.nn.dense import Dense, dense, dropout
 from ssl_jax.nn.embeddings import draw_table, gathered
 from ssl_jax.nn.norms import Norm
-from ssl_jax.nn.spec import Activation, param
+from ssl_jax.nn.spec import Activation, Spec, param
 
 
 def vocabulary_logits(
@@ -23,6 +23,11 @@ def vocabulary_logits(
 ) -> Float[Array, "*lead V"]:
     """x table^T (+ bias), in x's dtype."""
     return dense(x, gathered(table).T, bias)
+
+
+def head_activation(spec: Spec) -> Activation:
+    """The trunk's; a gated SiLU trunk still predicts as BERT does."""
+    return spec.activation if spec.activation is not Activation.SILU else Activation.GELU
 
 
 class MlmHead(nnx.Module):
@@ -33,8 +38,7 @@ class MlmHead(nnx.Module):
 
     def __init__(self, trunk: Any, *, rngs: nnx.Rngs):
         spec = trunk.spec
-        # A gated SiLU trunk still predicts as BERT does.
-        self.activation = spec.activation if spec.activation is not Activation.SILU else Activation.GELU
+        self.activation = head_activation(spec)
         self.dense = Dense(spec, spec.dim, spec.dim, names=("embed", None), rngs=rngs)
         self.norm = Norm(spec, spec.dim)
         self.bias = param(jnp.zeros(spec.padded_vocab), "vocab")
@@ -56,14 +60,19 @@ class LmHead(nnx.Module):
 
 
 class Pooler(nnx.Module):
-    """tanh(dense(first position)): one vector a row (Devlin et al. 2019)."""
+    """One vector a row, from its first position: tanh(dense x) (Devlin et al. 2019), or where the trunk is
+    pre-norm norm(act(dense x)) (ModernBERT, Warner et al. 2024)."""
 
     def __init__(self, trunk: Any, *, rngs: nnx.Rngs):
-        self.dense = Dense(trunk.spec, trunk.spec.dim, trunk.spec.dim, names=("embed", None), rngs=rngs)
+        spec = trunk.spec
+        self.activation = head_activation(spec)
+        self.dense = Dense(spec, spec.dim, spec.dim, names=("embed", None), rngs=rngs)
+        self.norm = None if spec.post_norm else Norm(spec, spec.dim)
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B D"]:
-        first = parallel.shard(x[:, 0], "batch", None)  # unpinned, fsdp would gather the rows
-        return parallel.shard(jnp.tanh(self.dense(first)), "batch", None)
+        y = self.dense(parallel.shard(x[:, 0], "batch", None))  # unpinned, fsdp would gather the rows
+        y = jnp.tanh(y) if self.norm is None else self.norm(self.activation(y))
+        return parallel.shard(y, "batch", None)
 
 
 class Classifier(nnx.Module):
