@@ -55,3 +55,24 @@ class Pretrained:
     text: Text = field(default_factory=lambda: Text(tokenizer=None))
     labels: tuple[str, ...] = ()
     source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One fine-tuning run of a suite.  after: the member whose model it starts from, in a second column."""
+
+    name: str
+    experiment: Experiment
+    after: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """Several tasks reported as one table.
+
+    averaged: the members whose main metrics are averaged, and in `average` the words that say how.
+    """
+
+    members: tuple[Member, ...]
+    averaged: tuple[str, ...]
+    average: str

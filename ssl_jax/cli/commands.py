@@ -10,7 +10,9 @@ import jax
 
 from ssl_jax import config, data, parallel, run, weights
 from ssl_jax.cli.console import Console
-from ssl_jax.experiment import Experiment
+from ssl_jax.compare import compare as comparison
+from ssl_jax.compare import suite as suites
+from ssl_jax.experiment import Experiment, Suite
 from ssl_jax.report import inspect as inspection
 from ssl_jax.report import summary
 from ssl_jax.types import UserError
@@ -18,30 +20,70 @@ from ssl_jax.use import guess
 from ssl_jax.workdir import Workdir
 
 
-def _recipe(args: argparse.Namespace, console: Console) -> tuple[Experiment, str, str]:
+def _recipe(args: argparse.Namespace, console: Console) -> tuple[Experiment, str]:
     """The recipe's experiment with what it leaves to its MODEL filled in, and then with every --set."""
     experiment, source, name = config.load_recipe(args.recipe, expect=Experiment)
     if hasattr(args, "workdir"):
         args.workdir = args.workdir or Path("runs") / name  # an unforeseen error leaves its log there
-    if getattr(args, "data", None) is not None:
-        experiment = dataclasses.replace(
-            experiment, task=dataclasses.replace(experiment.task, data=args.data)
-        )
     place = Workdir(args.workdir) if hasattr(args, "workdir") and not args.fresh else None
     experiment = weights.inherit(experiment, getattr(args, "start_from", None), place, console)
-    return config.apply_sets(experiment, args.sets), source, name
+    return config.apply_sets(experiment, args.sets), source
 
 
 def pretrain(args: argparse.Namespace, console: Console) -> int:
-    experiment, source, _ = _recipe(args, console)
+    experiment, source = _recipe(args, console)
     return _train(args, console, experiment, source)
 
 
 def finetune(args: argparse.Namespace, console: Console) -> int:
-    experiment, source, _ = _recipe(args, console)
+    recipe, source, name = config.load_recipe(args.recipe, expect=(Experiment, Suite))
+    args.workdir = args.workdir or Path("runs") / name
+    if isinstance(recipe, Experiment):
+        recipe = _with_data(recipe, args)
+        if args.seeds is None:
+            place = None if args.fresh else Workdir(args.workdir)
+            experiment = weights.inherit(recipe, args.start_from, place, console)
+            return _train(args, console, config.apply_sets(experiment, args.sets), source)
+        recipe = suites.of_one(name, recipe)
+    if args.fresh:
+        raise UserError(f"--fresh is for a single run; to begin a table anew remove {args.workdir}")
+    suites.finetune(
+        recipe,
+        source,
+        start=args.start_from,
+        data=args.data,
+        only=args.only.split(",") if args.only else (),
+        num_seeds=args.seeds or 1,
+        sets=args.sets,
+        folder=args.workdir,
+        console=console,
+    )
+    return 0
+
+
+def compare(args: argparse.Namespace, console: Console) -> int:
+    experiment, source, name = config.load_recipe(args.recipe, expect=Experiment)
+    comparison.compare(
+        _with_data(experiment, args),
+        source,
+        start=args.start_from,
+        against=args.against,
+        shares=args.labels,
+        num_seeds=args.seeds,
+        frozen=not args.no_frozen,
+        sets=args.sets,
+        folder=args.workdir or Path("runs") / f"compare-{name}",
+        console=console,
+    )
+    return 0
+
+
+def _with_data(experiment: Experiment, args: argparse.Namespace) -> Experiment:
     if experiment.task is None:
         raise UserError(f"{args.recipe} has no task; pretraining is: ssl-jax pretrain {args.recipe}")
-    return _train(args, console, experiment, source)
+    if args.data is None:
+        return experiment
+    return dataclasses.replace(experiment, task=dataclasses.replace(experiment.task, data=args.data))
 
 
 def _train(args: argparse.Namespace, console: Console, experiment: Experiment, source: str) -> int:
@@ -66,13 +108,13 @@ def _train(args: argparse.Namespace, console: Console, experiment: Experiment, s
 
 
 def tokenizer(args: argparse.Namespace, console: Console) -> int:
-    experiment, _, _ = _recipe(args, console)
+    experiment, _ = _recipe(args, console)
     console.print(f"tokenizer: {data.train_tokenizer(experiment.data, experiment.text, console.progress)}")
     return 0
 
 
 def prepare(args: argparse.Namespace, console: Console) -> int:
-    experiment, _, _ = _recipe(args, console)
+    experiment, _ = _recipe(args, console)
     console.print(f"corpus: {run.prepare(experiment, console).dir}")
     return 0
 
@@ -89,7 +131,7 @@ def inspect(args: argparse.Namespace, console: Console) -> int:
         if args.step is not None:
             raise UserError(f"--step wants a workdir, and {target} is no folder; for a recipe say --batch")
         args.recipe = args.target
-        target, _, _ = _recipe(args, console)
+        target, _ = _recipe(args, console)
     batch = 0 if args.batch is None and args.step is None and args.text is None else args.batch
     inspection.inspect(target, batch=batch, step=args.step, typed=args.text, console=console)
     return 0
@@ -112,6 +154,7 @@ def _import(recipe_file: str | None) -> None:
 COMMANDS = {
     "pretrain": pretrain,
     "finetune": finetune,
+    "compare": compare,
     "tokenizer": tokenizer,
     "prepare": prepare,
     "inspect": inspect,

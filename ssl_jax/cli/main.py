@@ -71,6 +71,14 @@ def parser() -> argparse.ArgumentParser:
             "fine-tune a model on a task; run again, the same command resumes",
             "glue:rte --from runs/bert_base-phase2 --data data/RTE",
             "sentiment --from scratch:runs/bert_tiny --data reviews.tsv",
+            "glue --from runs/bert_base-phase2 --data data/glue --only rte,mrpc,mnli --seeds 5",
+        )
+    )
+    _add_compare(
+        command(
+            "compare",
+            "fine-tune from several starts, and show what each is worth",
+            "glue:sst2 --from runs/bert_base-phase2 --against scratch --seeds 5 --labels 0.01,0.1,1",
         )
     )
     sub = command("tokenizer", "train a recipe's tokenizer", "bert_tiny --set text.tokenizer.vocab_size=8k")
@@ -138,9 +146,34 @@ def _add_finetune(sub: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="start from the weights of MODEL; scratch or scratch:MODEL take a network with fresh weights",
     )
+    _add_data(sub)
     sub.add_argument(
-        "--data", metavar="PATH", help="the task's folder or file (default: what the recipe says)"
+        "--seeds", type=_positive, metavar="N", help="so many runs, each with a seed of its own, as one table"
     )
+    sub.add_argument("--only", metavar="A,B", help="of a recipe of several tasks, these alone")
+
+
+def _add_data(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--data", metavar="PATH", help="the task's folder or file (default: as the recipe says)")
+
+
+def _add_compare(sub: argparse.ArgumentParser) -> None:
+    _add_recipe(sub)
+    sub.add_argument("--workdir", type=Path, metavar="DIR", help="the table (default: runs/compare-RECIPE)")
+    sub.add_argument("--from", dest="start_from", metavar="MODEL", required=True, help="the first start")
+    sub.add_argument(
+        "--against",
+        metavar="MODEL",
+        nargs="+",
+        required=True,
+        help="other starts; scratch is the first one's network and tokenizer with fresh weights",
+    )
+    _add_data(sub)
+    sub.add_argument("--seeds", type=_positive, default=3, metavar="N", help="runs each (default: 3)")
+    sub.add_argument(
+        "--labels", type=_shares, default=(1.0,), metavar="P,Q", help="shares of the labels (default: 1)"
+    )
+    sub.add_argument("--no-frozen", action="store_true", help="leave out the first start with a frozen trunk")
 
 
 def _add_pretrain(sub: argparse.ArgumentParser) -> None:
@@ -181,6 +214,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number, 1 or more")
     return int(text)
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        shares = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        shares = ()
+    if not shares or not all(0 < share <= 1 for share in shares):
+        raise argparse.ArgumentTypeError(f"{text} is no list of shares above 0 and up to 1, as in 0.01,0.1,1")
+    return shares
 
 
 def _unknown(sub: argparse.ArgumentParser, words: list[str]) -> NoReturn:

@@ -17,12 +17,12 @@ from ssl_jax.config.record import to_json, trust
 from ssl_jax.types import Failure, UserError
 
 
-def load_recipe(reference: str, expect: type | None = None) -> tuple[Any, str, str]:
+def load_recipe(reference: str, expect: type | tuple[type, ...] = object) -> tuple[Any, str, str]:
     """(Experiment, source text, name) of ``file.py``, ``file.py:function`` or a shipped recipe's name.
 
     The name is ``bert_base`` or ``bert_base-phase2``: the last part of the default workdir.  A mistake in
     the recipe becomes a one-line UserError with file and line, whose __cause__ keeps the traceback.
-    expect: the class that the function must return (Experiment; this module may not import it).
+    expect: the class or classes of which one must be returned (this module may not import Experiment).
     """
     where, _, function = reference.partition(":")
     file = find(where)
@@ -35,8 +35,9 @@ def load_recipe(reference: str, expect: type | None = None) -> tuple[Any, str, s
         hint = f"did you mean {close[0]}?" if close else f"it has: {', '.join(names) or 'no function'}"
         raise UserError(f"{file} has no function {function}(); {hint}")
     experiment = _guarded(file, make)
-    if expect is not None and not isinstance(experiment, expect):
-        raise UserError(f"{file}: {function}() returned {type(experiment).__name__}, not {expect.__name__}")
+    if not isinstance(experiment, expect):
+        wanted = " or ".join(c.__name__ for c in (expect if isinstance(expect, tuple) else (expect,)))
+        raise UserError(f"{file}: {function}() returned {type(experiment).__name__}, not {wanted}")
     try:
         to_json(experiment)
     except UserError as error:

@@ -6,7 +6,7 @@ A task (ssl_jax.tasks) reads `Record`s, a `Table` tokenizes them once and is the
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ from ssl_jax.data.plan_pairs import truncated
 from ssl_jax.data.plan_permutation import derive, permute
 from ssl_jax.text import EncodedDoc, Encoder, Text
 from ssl_jax.types import OpenPlan, Part, Row, Tokenizer, UserError
+
+AT_ONCE = 1 << 14  # records
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,23 @@ class Table:
     fingerprint: sha256 of the records and the tokenizer, so that a run never goes on with other examples.
     """
 
-    def __init__(self, records: Sequence[Record], tokenizer: Tokenizer, text: Text, num_threads: int = 1):
+    def __init__(
+        self,
+        records: Sequence[Record],
+        tokenizer: Tokenizer,
+        text: Text,
+        progress: Callable[[int], None] = lambda done: None,
+    ):
+        """progress is told how many records are done."""
         self.records = tuple(records)
-        flat = [one for record in self.records for one in record.texts]
-        encoded = Encoder(tokenizer, text).encode_documents(flat, num_threads)
         self._ends = np.cumsum([0, *(len(record.texts) for record in self.records)])
-        self._encoded = encoded
         self._tokenizer = tokenizer
+        self._encoded: list[EncodedDoc] = []
+        encoder = Encoder(tokenizer, text)
+        for first in range(0, len(self.records), AT_ONCE):
+            some = self.records[first : first + AT_ONCE]
+            self._encoded += encoder.encode_documents([one for record in some for one in record.texts])
+            progress(first + len(some))
 
     @property
     def num_documents(self) -> int:

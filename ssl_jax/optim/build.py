@@ -13,7 +13,7 @@ import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ssl_jax.optim.algorithms import AdamW, Algorithm, Rule
-from ssl_jax.optim.leaves import Decay, Leaf, leaves_of
+from ssl_jax.optim.leaves import Decay, Leaf, check_patterns, leaves_of
 from ssl_jax.optim.schedules import Linear, Schedule
 from ssl_jax.types import UserError
 
@@ -27,6 +27,9 @@ class Optim:
     peak_lr: the rate where the schedule's factor is 1.  weight_decay: decoupled and multiplied by the rate,
     as in `optax.adamw` and torch's AdamW.  clip_norm: gradients whose global norm is above it are scaled down
     to it; None never clips.  ema: decay of an average of the parameters (0.999, say), kept beside them.
+    layer_decay: the rate of the trunk's layer l = 0 .. L - 1 is multiplied by layer_decay^(L - l), that of
+    its embeddings by layer_decay^(L + 1), that of heads not at all (ELECTRA, Clark et al. 2020, appendix B).
+    frozen: patterns (fnmatch) of parameters that never move, as in "trunk.*".
     """
 
     algorithm: Algorithm = field(default_factory=AdamW)
@@ -36,6 +39,8 @@ class Optim:
     decay: Decay = field(default_factory=Decay, metadata=_BRANCH)
     clip_norm: float | None = field(default=1.0, metadata=_BRANCH)
     ema: float | None = None
+    layer_decay: float = field(default=1.0, metadata=_BRANCH)
+    frozen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.peak_lr) and self.peak_lr >= 0):
@@ -46,6 +51,8 @@ class Optim:
             raise UserError(f"optim.clip_norm={self.clip_norm} must be above 0, or None for no clipping")
         if self.ema is not None and not 0 <= self.ema < 1:
             raise UserError(f"optim.ema={self.ema} must be in [0, 1), or None for no averaging")
+        if not 0 < self.layer_decay <= 1:
+            raise UserError(f"optim.layer_decay={self.layer_decay} must be above 0 and at most 1")
 
 
 class OptimState(NamedTuple):
@@ -76,6 +83,7 @@ def build(cfg: Optim, axes: Any) -> optax.GradientTransformation:
     caller to skip.  Raises UserError for an algorithm that can't be used.
     """
     leaves, treedef = leaves_of(axes, cfg.decay)
+    check_patterns("optim.frozen", cfg.frozen, leaves)
     rules = [_per_layer(_rule(cfg, leaf), leaf.depth) for leaf in leaves]
 
     def init(params):
@@ -85,16 +93,23 @@ def build(cfg: Optim, axes: Any) -> optax.GradientTransformation:
     def update(grads, state, params):
         count = state.count + 1
         t = count.astype(jnp.float32)
-        grads = treedef.flatten_up_to(_clipped(grads, cfg.clip_norm))
+        # A frozen gradient is none: it neither moves anything nor counts in the norm.
+        moving = [
+            jnp.zeros_like(g) if leaf.matches(cfg.frozen) else g
+            for leaf, g in zip(leaves, treedef.flatten_up_to(grads), strict=True)
+        ]
+        grads = _clipped(moving, cfg.clip_norm)
         states, params = treedef.flatten_up_to(state.leaves), treedef.flatten_up_to(params)
         done = [r.update(g, s, p, t) for r, g, s, p in zip(rules, grads, states, params, strict=True)]
         new = OptimState(count, treedef.unflatten([s for _, s in done]))
-        return treedef.unflatten([u for u, _ in done]), new
+        return treedef.unflatten(_slowed(cfg.layer_decay, leaves, [u for u, _ in done])), new
 
     return optax.GradientTransformation(init, update)
 
 
 def _rule(cfg: Optim, leaf: Leaf) -> Rule:
+    if leaf.matches(cfg.frozen):
+        return Rule("frozen", lambda p: {}, lambda g, state, p, t: (jnp.zeros_like(g), state))
     return cfg.algorithm.rule(leaf, cfg.weight_decay if leaf.decayed else 0.0)
 
 
@@ -103,6 +118,22 @@ def _per_layer(rule: Rule, depth: int) -> Rule:
     for _ in range(depth):
         rule = Rule(rule.label, jax.vmap(rule.init), jax.vmap(rule.update, in_axes=(0, 0, 0, None)))
     return rule
+
+
+def _slowed(layer_decay: float, leaves: list[Leaf], updates: list[Any]) -> list[Any]:
+    """Each update times its depth's share of the rate (see Optim)."""
+    if layer_decay == 1.0:
+        return updates
+    num_layers = max(u.shape[0] for leaf, u in zip(leaves, updates, strict=True) if leaf.depth)
+    from_top = num_layers - jnp.arange(num_layers, dtype=jnp.float32)  # L .. 1
+
+    def share(leaf: Leaf, u: Any) -> Any:
+        if leaf.depth:
+            return (layer_decay**from_top).reshape(-1, *[1] * (u.ndim - 1))
+        # What stands in the stack beside its layers (the last norm) comes after them.
+        return layer_decay ** (num_layers + 1) if leaf.keys[0] == "trunk" and leaf.keys[1] != "stack" else 1.0
+
+    return [u * share(leaf, u) for leaf, u in zip(leaves, updates, strict=True)]
 
 
 def _clipped(grads: Any, clip_norm: float | None) -> Any:

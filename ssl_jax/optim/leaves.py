@@ -71,6 +71,10 @@ class Leaf:
     def path(self) -> str:
         return ".".join(self.keys)
 
+    def matches(self, patterns: tuple[str, ...]) -> bool:
+        """Whether one of the patterns (fnmatch) is the path's."""
+        return any(fnmatch.fnmatchcase(self.path, pattern) for pattern in patterns)
+
     @property
     def hidden_matrix(self) -> Matrix | None:
         """The matrix of a hidden layer that this kernel is; None for vectors, embeddings and all heads.
@@ -91,13 +95,16 @@ def leaves_of(axes: Any, decay: Decay) -> tuple[list[Leaf], Any]:
     """The leaves of a tree of types.Axes in jax.tree's order, and its treedef."""
     with_paths, treedef = jax.tree_util.tree_flatten_with_path(axes)
     leaves = [_leaf(path, names, decay) for path, names in with_paths]
-    for pattern in decay.skip:
-        if not any(fnmatch.fnmatchcase(leaf.path, pattern) for leaf in leaves):
-            known = ", ".join(leaf.path for leaf in leaves[:3])
-            raise UserError(
-                f"optim.decay.skip: no parameter is called {pattern!r}; they are called {known}, ..."
-            )
+    check_patterns("optim.decay.skip", decay.skip, leaves)
     return leaves, treedef
+
+
+def check_patterns(field: str, patterns: tuple[str, ...], leaves: list[Leaf]) -> None:
+    """Raises UserError for a pattern that fits no parameter."""
+    for pattern in patterns:
+        if not any(leaf.matches((pattern,)) for leaf in leaves):
+            known = ", ".join(leaf.path for leaf in leaves[:3])
+            raise UserError(f"{field}: no parameter is called {pattern!r}; they are called {known}, ...")
 
 
 def _leaf(path: Any, axes: Axes, decay: Decay) -> Leaf:

@@ -23,12 +23,17 @@ TOP = 5
 def finish(workdir: Path, console: Any) -> None:
     """Prints the summary of a finished run, making it the first time."""
     place = Workdir(workdir)
+    again = bool(place.summary())
+    show(keep(place), place, console, again)
+
+
+def keep(place: Workdir) -> dict[str, Any]:
+    """The summary of a finished run; its presence in the workdir says that the run is finished."""
     summary = place.summary()
-    again = bool(summary)
-    if not again:
+    if not summary:
         summary = summarise(place)
         write_json(place.path / "summary.json", summary)
-    show(summary, place, console, again)
+    return summary
 
 
 def summarise(place: Workdir) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ssl_jax.data import Record
 from ssl_jax.types import Row, UserError
 
 TRAIN, HELDOUT = "train", "heldout"
+CONSTANT = "constant"  # the metric that is 1 where the same was predicted of every example: a run that failed
 
 
 @dataclass(frozen=True)

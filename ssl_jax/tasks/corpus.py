@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a task to what a run trains on: its splits tokenized, its labels, its tokenizer."""
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,9 +42,8 @@ def open_task(task: Task, text: Text, progress: Progress) -> TaskData:
     tables: dict[str, Table] = {}
     for name, split in {TRAIN: TRAIN, **task.evaluations}.items():
         found = records if name == TRAIN else task.read(split)
-        progress(f"tokenize {name}", 0, len(found), "examples")
-        tables[name] = Table(found, tokenizer, text)
-        progress(f"tokenize {name}", len(found), len(found), "examples")
+        told = functools.partial(progress, f"tokenize {name}", total=len(found), unit="examples")
+        tables[name] = Table(found, tokenizer, text, told)
     train = tables.pop(TRAIN)
     return TaskData(train, tables, task.labels(every), tokenizer, folder, task.data or type(task).__name__)
 
