@@ -23,6 +23,8 @@ from ssl_jax.workdir import Workdir
 def _recipe(args: argparse.Namespace, console: Console) -> tuple[Experiment, str]:
     """The recipe's experiment with what it leaves to its MODEL filled in, and then with every --set."""
     experiment, source, name = config.load_recipe(args.recipe, expect=Experiment)
+    if getattr(args, "data", None) is not None:
+        experiment = _with_data(experiment, args)
     if hasattr(args, "workdir"):
         args.workdir = args.workdir or Path("runs") / name  # an unforeseen error leaves its log there
     place = Workdir(args.workdir) if hasattr(args, "workdir") and not args.fresh else None

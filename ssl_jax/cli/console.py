@@ -103,6 +103,8 @@ class Console:
                 amount += f"  {human(gone / seconds)}/s"
                 if total is not None:
                     amount += f"  ETA {duration(seconds / gone * (total - done))}"
+            if done == 0 and total is None:  # nothing is counted yet, and perhaps nothing will be
+                return self._show(stage, stage, "", done, total, is_new)
             self._show(stage, f"{stage}: {amount}", amount, done, total, is_new)
 
     def step(self, step: int, total: int, metrics: Mapping[str, Any], eta_s: float | None = None) -> None:

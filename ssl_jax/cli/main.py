@@ -193,6 +193,10 @@ def _add_inspect(sub: argparse.ArgumentParser) -> None:
     what.add_argument("--batch", type=_count, metavar="K", help="batch K of the run, from 0 (default: 0)")
     what.add_argument("--step", type=_positive, metavar="S", help="the batch of step S of a workdir, from 1")
     what.add_argument("--text", metavar="TEXT", help="this text, as the model would see it")
+    sub.add_argument(
+        "--from", dest="start_from", metavar="MODEL", help="for a recipe that leaves its tokenizer to a MODEL"
+    )
+    _add_data(sub)
     _add_set(sub)
     _add_recipe_file(sub)
 

@@ -12,7 +12,7 @@ from ssl_jax.compare.runs import Done, Over, Planned, carry_out, curve, seeded
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop.seal import write_atomically
 from ssl_jax.report import chart
-from ssl_jax.tasks.base import HELDOUT
+from ssl_jax.tasks.base import shown
 from ssl_jax.types import UserError
 from ssl_jax.weights import SCRATCH, find
 from ssl_jax.workdir import write_json
@@ -83,7 +83,7 @@ def compare(
         console.progress("compare", number, len(planned), "runs")
         cells.setdefault(cell, []).append(carry_out(one, sets, source, console))
     console.progress("compare", len(planned), len(planned), "runs")
-    metric = f"{HELDOUT}/{experiment.task.metric}"
+    metric = experiment.task.metric
     table = {cell: Over(tuple(done.chosen[metric] for done in runs)) for cell, runs in cells.items()}
     show(table, arms, shares, metric, num_seeds, console)
     pictures = [
@@ -91,7 +91,7 @@ def compare(
         for share in shares
         for panel in (
             panel_of(cells, arms, share, "loss", f"training loss, {share:.0%} of the labels"),
-            panel_of(cells, arms, share, metric, f"{experiment.task.metric} on dev, {share:.0%}"),
+            panel_of(cells, arms, share, metric, f"{shown(metric)} on dev, {share:.0%}"),
         )
     ]
     write_atomically(folder / "comparison.svg", chart.svg(pictures, width=560, height=320, columns=2))
@@ -125,7 +125,7 @@ def show(
             gain = None if arm is arms[0] else first.mean - over.mean
             rows.append([f"{share:.0%}", arm.name, over.mean, over.std, over.median, over.best, gain])
     console.table(
-        f"{metric.partition('/')[2]} on dev, {num_seeds} seed{'s' * (num_seeds > 1)} each",
+        f"{shown(metric)} on dev, {num_seeds} seed{'s' * (num_seeds > 1)} each",
         rows,
         header=["labels", "start", "mean", "std", "median", "best", f"{arms[0].name} is better by"],
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from ssl_jax.compare.runs import Done, Over, Planned, carry_out, seeded
 from ssl_jax.experiment import Experiment, Member, Suite
-from ssl_jax.tasks.base import CONSTANT, HELDOUT
+from ssl_jax.tasks.base import CONSTANT, shown
 from ssl_jax.types import UserError
 from ssl_jax.workdir import write_json
 
@@ -72,14 +72,6 @@ def finetune(
     write_json(folder / "suite.json", as_json(members, results, second))
 
 
-def metrics_of(member: Member, runs: Sequence[Done]) -> list[str]:
-    """What its task measures, the main metric first; losses are not among them."""
-    main = f"{HELDOUT}/{member.experiment.task.metric}"
-    terms = ("loss", "nll", "mse", CONSTANT)
-    others = [name for name in runs[0].chosen if name != main and name.partition("/")[2] not in terms]
-    return [main, *others]
-
-
 def show(
     suite: Suite,
     members: Sequence[Member],
@@ -91,12 +83,13 @@ def show(
     rows = []
     for member in members:
         runs = results[member.name]
-        for name in metrics_of(member, runs):
+        for name in member.experiment.task.metrics:
             over, after = Over(tuple(r.chosen[name] for r in runs)), second.get(member.name)
             other = Over(tuple(r.chosen[name] for r in after)).mean if after else None
             degenerate = sum(r.chosen.get(f"{name.partition('/')[0]}/{CONSTANT}", 0.0) > 0 for r in runs)
-            shown = name.removeprefix(f"{HELDOUT}/").replace("_", " ")
-            rows.append([member.name, shown, over.mean, over.std, over.median, over.best, degenerate, other])
+            rows.append(
+                [member.name, shown(name), over.mean, over.std, over.median, over.best, degenerate, other]
+            )
     header = ["task", "metric", "mean", "std", "median", "best", "degenerate seeds"]
     afters = sorted({member.after for member in members if member.name in second})
     rows = rows if second else [row[:-1] for row in rows]
@@ -116,7 +109,7 @@ def averages(suite: Suite, results: dict[str, list[Done]], console: Any) -> None
 
     def mean(name: str) -> float:
         runs = results[name]
-        per_metric = [Over(tuple(r.chosen[m] for r in runs)).mean for m in metrics_of(of[name], runs)]
+        per_metric = [Over(tuple(r.chosen[m] for r in runs)).mean for m in of[name].experiment.task.metrics]
         return sum(per_metric) / len(per_metric)
 
     console.print(f"\n  average {sum(map(mean, suite.averaged)) / len(suite.averaged):.4f}: {suite.average}")

@@ -120,7 +120,7 @@ class Classification(Objective):
     def show(self, example: Example) -> str:
         """The texts with their special tokens, and the label."""
         tokens = example["tokens"][example["segments"] > 0]
-        known = "unknown (a test split)" if example["weight"] == 0 else example["label"]
+        known = "unknown" if example["weight"] == 0 else example["label"]
         if example["weight"] > 0 and not self.regression:
             known = self.meta.labels[int(example["label"])]
         real, length = len(tokens), len(example["tokens"])

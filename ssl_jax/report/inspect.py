@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exactly what the model sees and must predict: a batch of a recipe or of a run's step, or a typed text."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from ssl_jax import assemble, data, text
 from ssl_jax.data.pipeline import Examples
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop.trackers import read_lines
+from ssl_jax.tasks.corpus import TaskData, open_task
 from ssl_jax.types import Meta, UserError
 from ssl_jax.workdir import Workdir
 
@@ -21,15 +23,12 @@ def inspect(
     place = None if isinstance(target, Experiment) else Workdir(target)
     experiment = target if place is None else place.experiment()
     if typed is not None:
-        tokenizer_dir = (
-            place.tokenizer
-            if place
-            else data.train_tokenizer(experiment.data, experiment.text, console.progress)
-        )
-        console.print(show_text(experiment, text.load(tokenizer_dir), typed))
+        labels = tuple(place.resolved().get("labels", ())) if place else ()
+        tokenizer_dir = place.tokenizer if place else tokenizer_of(experiment, console)
+        console.print(show_text(experiment, text.load(tokenizer_dir), typed, labels))
         return
-    corpus = data.prepare(experiment.data, experiment.text, console.progress)
-    bound = bind(experiment, corpus.tokenizer)
+    corpus = corpus_of(experiment, console)
+    bound = assemble.bind(experiment, corpus.tokenizer, 1, corpus.labels)
     plan = bound.objective.plan.open(corpus.train, experiment.seed)
     size = experiment.loop.batch_size
     first = batch * size if step is None else (step - 1) * size
@@ -64,16 +63,24 @@ def inspect(
         console.print(f"step {step} was not logged, so its hash can't be compared")
 
 
-def bind(experiment: Experiment, tokenizer: Any) -> assemble.Bound:
-    return assemble.bind(experiment, tokenizer, 1)
+def corpus_of(experiment: Experiment, console: Any) -> data.Corpus | TaskData:
+    if experiment.task is not None:
+        return open_task(experiment.task, experiment.text, console.progress)
+    return data.prepare(experiment.data, experiment.text, console.progress)
 
 
-def show_text(experiment: Experiment, tokenizer: Any, typed: str) -> str:
+def tokenizer_of(experiment: Experiment, console: Any) -> Path:
+    if experiment.task is not None:
+        return corpus_of(experiment, console).tokenizer_dir
+    return data.train_tokenizer(experiment.data, experiment.text, console.progress)
+
+
+def show_text(experiment: Experiment, tokenizer: Any, typed: str, labels: tuple[str, ...]) -> str:
     """A typed text as a row of its own; where it has masks already, the ids that the model reads."""
     if tokenizer.specials.mask is not None and tokenizer.specials.mask in tokenizer.encode_with_masks(typed):
         ids = tokenizer.encode_with_masks(typed).tolist()
         return f"pieces: {' '.join(tokenizer.pieces(ids))}\nids:    {' '.join(map(str, ids))}"
-    objective = experiment.objective.bind(Meta(tokenizer=tokenizer))
+    objective = dataclasses.replace(experiment.objective, meta=Meta(tokenizer=tokenizer, labels=labels))
     encoded = text.Encoder(tokenizer, experiment.text).encode_documents([typed])[0]
     row = objective.plan.typed(encoded)
     example = Examples({row.id: row}, objective, experiment.seed)([row.id])

@@ -37,8 +37,13 @@ class Task(abc.ABC):
 
     @property
     @abc.abstractmethod
+    def metrics(self) -> tuple[str, ...]:
+        """`NAME/metric` of all that is worth reporting, for people in that order; higher is better."""
+
+    @property
     def metric(self) -> str:
-        """The name, among those of `score`, that picks the best checkpoint; higher is better."""
+        """The one that picks the best checkpoint."""
+        return self.metrics[0]
 
     @property
     def evaluations(self) -> Mapping[str, str]:
@@ -60,3 +65,8 @@ class Task(abc.ABC):
     def write(self, split: str, predicted: Predicted, labels: tuple[str, ...], folder: Path) -> list[Path]:
         """Writes a split's predictions as its leaderboard or the usual script wants them."""
         raise UserError(f"{type(self).__name__} has no format for prediction files")
+
+
+def shown(metric: str) -> str:
+    """`NAME/metric` for people: a metric of what is held out by its name alone."""
+    return metric.removeprefix(f"{HELDOUT}/").replace("/", " ").replace("_", " ")
