@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from ssl_jax import config, data, parallel, run, weights
+from ssl_jax import config, data, hub, parallel, run, weights
 from ssl_jax.cli.console import Console
 from ssl_jax.compare import compare as comparison
 from ssl_jax.compare import suite as suites
@@ -148,6 +148,25 @@ def fill_mask(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def export(args: argparse.Namespace, console: Console) -> int:
+    _import(args.recipe_file)
+    hub.export(
+        args.model,
+        args.out_dir,
+        dtype=args.dtype,
+        shard_size=args.shard_size,
+        language=args.language,
+        licence=args.license,
+        console=console,
+    )
+    return 0
+
+
+def import_(args: argparse.Namespace, console: Console) -> int:
+    hub.import_(args.hf_dir, args.workdir, positions=args.positions, tokens=args.add_tokens, console=console)
+    return 0
+
+
 def _import(recipe_file: str | None) -> None:
     if recipe_file is not None:
         config.import_recipe(recipe_file)
@@ -161,4 +180,6 @@ COMMANDS = {
     "prepare": prepare,
     "inspect": inspect,
     "fill-mask": fill_mask,
+    "export": export,
+    "import": import_,
 }

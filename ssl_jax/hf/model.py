@@ -18,10 +18,10 @@ from ssl_jax.hf.families import Family, Use
 from ssl_jax.hf.options import Json
 from ssl_jax.hf.reading import CONFIG, Directory, Matched, holds
 from ssl_jax.hf.table import Shapes
+from ssl_jax.hf.tokenizer import Template
 from ssl_jax.hf.uses import inexpressible, labels_of, objective_of, use_of, uses_in, write_labels
+from ssl_jax.objectives import Classification, Read
 from ssl_jax.types import Meta, Objective, Progress, Specials, UserError
-
-PREFIX = "params."  # of the names that a checkpoint has
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,9 @@ class Outgoing:
         first = self.family.prefix == "roberta." and self.config.first_position
         if not wrong and first and first != self.specials.pad + 1:
             wrong = [f"model.first_position={first} (RoBERTa counts from its padding's id + 1)"]
+        read_last = isinstance(self.objective, Classification) and self.objective.read is Read.LAST
+        if not wrong and read_last and self.specials.pad == self.specials.eos:
+            wrong = ["a classifier that reads the end of a text by the token that also pads"]
         if wrong:
             raise UserError(f"no architecture of transformers has {'; '.join(wrong)}: it cannot be exported")
 
@@ -52,6 +55,11 @@ class Outgoing:
         use = use_of(self.objective)
         assert use is not None, "inexpressible"
         return use
+
+    @property
+    def template(self) -> Template:
+        """How the objective lays texts out."""
+        return Template.DOCUMENT if Use.NEXT in self.family.heads else Template.TEXTS
 
     def config_json(self, dtype: str) -> Json:
         return {

@@ -6,7 +6,7 @@ go of after it, so that what is resident is the leaf and not the file.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -187,12 +187,20 @@ class Matched:
         return [name for name in names if name not in spare and not name.endswith(family.ignored)]
 
     def leaves(self) -> Iterator[dict[str, np.ndarray]]:
-        """Our leaves, float32, those of one line of the table at a time."""
+        """Our leaves, those of one line of the table at a time."""
+        for line, _ in self.by_line:
+            yield self.read(line.ours)
+
+    def read(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Leaves of ours, float32, in a dict that may hold others of their lines."""
+        found: dict[str, np.ndarray] = {}
         for line, of_line in self.by_line:
-            leaves = {name: np.empty(self.shapes[name], np.float32) for name in line.ours}
-            for tensor in of_line:
-                to_ours(tensor, self._tensor(tensor.name), leaves)
-            yield leaves
+            if set(line.ours) & set(names):
+                leaves = {name: np.empty(self.shapes[name], np.float32) for name in line.ours}
+                for tensor in of_line:
+                    to_ours(tensor, self._tensor(tensor.name), leaves)
+                found |= leaves
+        return found
 
 
 def canonical(directory: Directory, family: Family, expected: Any) -> dict[str, str]:
