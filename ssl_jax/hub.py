@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -21,7 +22,7 @@ from ssl_jax import config, hf, text, weights
 from ssl_jax.data.files import fsync_dir, sha256_of
 from ssl_jax.experiment import Experiment, Pretrained
 from ssl_jax.exported import Exported
-from ssl_jax.hf.card import Facts, card
+from ssl_jax.hf.card import Facts, card, without_places
 from ssl_jax.loop import seal
 from ssl_jax.loop.checkpoint import Checkpoint, Checkpointer
 from ssl_jax.loop.state import State
@@ -29,9 +30,6 @@ from ssl_jax.loop.trackers import read_lines
 from ssl_jax.report import curve
 from ssl_jax.types import Meta, UserError
 from ssl_jax.workdir import Workdir
-
-SPARE_BYTES = 16 << 20  # of an export beside its weights: tokenizer, card
-
 
 # -------------------------------------------------------------------------------------------- export
 
@@ -63,7 +61,7 @@ def export(
         read=stream.read,
     )
     parameters = sum(math.prod(shape) for shape in stream.shapes.values())
-    with in_place(out, needed=parameters * hf.DTYPES[dtype][1].itemsize + SPARE_BYTES) as folder:
+    with in_place(out, needed=parameters * hf.DTYPES[dtype][1].itemsize) as folder:
         outgoing.write(folder, dtype=dtype, shard_size=shard_size, progress=console.progress)
         exported = hf.export_tokenizer(
             source.tokenizer_dir,
@@ -121,7 +119,7 @@ def facts_of_run(source: weights.Saved, run: Experiment) -> dict[str, Any]:
         "rows seen": f"{rows:,}",
         "tokens seen": f"{rows * resolved['num_tokens'] / resolved['num_rows']:,.0f} (padding not counted)",
         "epochs": f"{rows / resolved['num_rows']:.2f}",
-        "data": ", ".join(names) or "files of the author's",
+        "data": ", ".join(names) or source_kind(recipe),
         "weights from": Path(run.init).name if run.init else "scratch",
         "final training loss": f"{training[-1][1]:.4f}" if training else "not logged",
     }
@@ -134,6 +132,14 @@ def facts_of_run(source: weights.Saved, run: Experiment) -> dict[str, Any]:
         sources=tuple(name.removeprefix("hf:") for name in names if name.startswith("hf:")),
         hashes={name: resolved[name] for name in ("tokenizer", "store", "plan")},
     )
+
+
+def source_kind(recipe: dict[str, Any]) -> str:
+    """What the examples came from, without saying where it lies."""
+    source = recipe.get("task") or recipe["data"]["source"]
+    if isinstance(source, dict):
+        return source["class"].rpartition(".")[2]
+    return without_places(source) or "files"
 
 
 def strings(tree: Any) -> Iterator[str]:
@@ -156,7 +162,7 @@ def import_(path: Path, workdir: Path, *, positions: int | None, tokens: Sequenc
     """
     source = Exported(path)
     network, matched = source.network, source.matched
-    room = sum(4 * math.prod(shape) for shape in matched.shapes.values()) + SPARE_BYTES
+    room = sum(4 * math.prod(shape) for shape in matched.shapes.values())
     with in_place(workdir, needed=room) as folder:
         place = Workdir(folder)
         model = network.model
@@ -177,7 +183,8 @@ def import_(path: Path, workdir: Path, *, positions: int | None, tokens: Sequenc
             for name, leaf in some.items():
                 leaf = with_tokens(leaf, before, new, padded) if is_vocabulary(name) else leaf
                 grows = positions is not None and name == "trunk.embeddings.positions"
-                leaves[name] = with_positions(leaf, network.model, model) if grows else leaf
+                leaf = with_positions(leaf, network.model, model) if grows else leaf
+                leaves[name] = jnp.asarray(leaf)  # Orbax copies numpy's arrays, and not those of jax
             done = sum(leaf.size for leaf in leaves.values())
             console.progress("weights", min(done, total), total, "parameter")
         save(place, leaves)
@@ -221,7 +228,7 @@ def with_positions(leaf: np.ndarray, old: Any, new: Any) -> np.ndarray:
     return np.concatenate([leaf, leaf[first + again]])
 
 
-def save(place: Workdir, leaves: dict[str, np.ndarray]) -> None:
+def save(place: Workdir, leaves: dict[str, jax.Array]) -> None:
     """The leaves as the sealed checkpoint of step 0."""
     params: dict[str, Any] = {}
     for name, leaf in leaves.items():
@@ -230,7 +237,7 @@ def save(place: Workdir, leaves: dict[str, np.ndarray]) -> None:
         for part in path:
             node = node.setdefault(part, {})
         node[last] = leaf
-    checkpointer = Checkpointer(place.checkpoints, Checkpoint())
+    checkpointer = Checkpointer(place.checkpoints, Checkpoint(), encoded_gb=1)
     state = State(step=jnp.zeros((), jnp.int32), params=params, opt=(), extra=(), guards=(), ema=())
     checkpointer.save(0, state, {"step": 0, "next_row": 0, "best": None, "measured": {}})
     checkpointer.close()

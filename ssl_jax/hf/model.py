@@ -84,10 +84,10 @@ class Outgoing:
 
     def write(self, out: Path, *, dtype: str, shard_size: int, progress: Progress) -> None:
         """config.json, generation_config.json where it generates, and the weights."""
+        plan = writing.stored(self.family, self.use, self.shapes, self.config.spec().vocab_size)
         _write_json(out / CONFIG, self.config_json(dtype))
         if (generation := self.generation_json()) is not None:
             _write_json(out / "generation_config.json", generation)
-        plan = writing.stored(self.family, self.use, self.shapes, self.config.spec().vocab_size)
         writing.write(out, plan, self.read, dtype=dtype, shard_size=shard_size, progress=progress)
 
 

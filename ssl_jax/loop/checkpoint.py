@@ -54,9 +54,12 @@ class Restored:
 
 
 class Checkpointer:
-    """The checkpoints of one workdir.  Saves asynchronously; seals once a save is committed."""
+    """The checkpoints of one workdir.  Saves asynchronously; seals once a save is committed.
 
-    def __init__(self, folder: Path, config: Checkpoint):
+    encoded_gb: so many at a time are encoded in memory beside the state itself.
+    """
+
+    def __init__(self, folder: Path, config: Checkpoint, *, encoded_gb: int = 96):
         import orbax.checkpoint as ocp
 
         self.folder, self.config = folder.absolute(), config
@@ -71,6 +74,10 @@ class Checkpointer:
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=True,
             ),
+            item_handlers={
+                "state": ocp.StandardCheckpointHandler(save_concurrent_gb=encoded_gb),
+                "meta": ocp.JsonCheckpointHandler(),
+            },
         )
         self._unsealed: dict[int, dict[str, Any]] = {}
         self._sealing: threading.Thread | None = None

@@ -4,8 +4,11 @@
 import numpy as np
 import pytest
 
+from tests.golden.make_hf import checksum
 from tests.hf.cases import CASES, RETURNING, exported, imported, made, outputs
-from tests.models.tiny import PACKED, distance
+from tests.hf.test_tables import GOLDEN, known
+from tests.models.test_golden_logits import GOLDEN as LOGITS
+from tests.models.tiny import FAMILIES, PACKED, distance
 from tests.parity.peers import opened, peer_outputs
 
 pytestmark = pytest.mark.parity
@@ -47,3 +50,32 @@ def test_what_comes_in_computes_the_same_here_and_leaves_bit_for_bit(name, tmp_p
     assert again.keys() == there.keys()
     for key in there:
         np.testing.assert_array_equal(again[key], there[key], err_msg=key)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden_files_are_what_transformers_computes(name, tmp_path):
+    from safetensors.numpy import load_file
+
+    model = opened(exported(name, tmp_path / "ours"))
+    model.save_pretrained(tmp_path / "theirs")
+    tensors = load_file(tmp_path / "theirs" / "model.safetensors")
+    assert known()[name]["tensors"] == {k: [list(v.shape), checksum(v)] for k, v in tensors.items()}
+    theirs = peer_outputs(name, model)
+    with np.load(GOLDEN) as golden, np.load(LOGITS) as logits:
+        for key, value in theirs.items():
+            stored = golden[f"{name}.{key}"]
+            assert distance(stored, value[:, : stored.shape[1]]) <= TOLERANCE / 10, key
+        if name in FAMILIES:
+            assert distance(logits[f"{name}.logits"], theirs["tokens"]) <= TOLERANCE / 10
+
+
+def test_bfloat16_stays_within_its_rounding(tmp_path):
+    """Both in float32 on weights that bfloat16 rounded; and transformers computing in bfloat16, too."""
+    import torch
+
+    name = "gpt2"
+    out = exported(name, tmp_path / "out", dtype="bfloat16")
+    rounded = imported(name, out)
+    same(outputs(name, rounded), peer_outputs(name, opened(out)))
+    half = peer_outputs(name, opened(out, dtype=torch.bfloat16))
+    assert distance(outputs(name, made(name)[1])["tokens"], half["tokens"]) <= 8 * 2.0**-8

@@ -4,15 +4,17 @@
 Imports torch only when called.
 """
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from tests.models.tiny import FAMILIES, VOCAB
+from tests.hf.cases import exported, flat, state
+from tests.models.tiny import VOCAB
 from tests.parity.curve import LENGTH, OPTIM, Run, batches
-from tests.parity.names import NAMES
-from tests.parity.peers import BUILDERS, load
+from tests.parity.peers import opened
 
 IGNORED = -100  # a label that torch's cross entropy leaves out
 
@@ -65,13 +67,12 @@ def torch_losses(name: str) -> dict[str, np.ndarray]:
     import torch
 
     run = Run(name)
-    to_names = NAMES[run.curve.family]
     params = run.params()
-    empty = BUILDERS[run.curve.family](FAMILIES[run.curve.family].config)
-    model = load(empty, to_names(params, VOCAB)).train()
+    with tempfile.TemporaryDirectory() as folder:
+        model = opened(exported(run.curve.family, Path(folder) / "out", flat(params))).train()
 
     masks = jax.tree.map(lambda p, decayed: np.full(p.shape, decayed, np.float32), params, run.decay_mask)
-    decayed = {key: mask.mean() for key, mask in to_names(masks, VOCAB).items()}
+    decayed = {key: mask.mean() for key, mask in state(run.curve.family, flat(masks)).items()}
     assert set(decayed.values()) == {0.0, 1.0}
     groups = {0.0: [], 1.0: []}
     for key, parameter in model.named_parameters():  # tied ones once
