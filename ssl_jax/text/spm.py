@@ -232,8 +232,10 @@ class SpmTokenizer(Aligned):
             return self._plain
         if not self._collapse:
             return self._glued
-        # Normal forms are local: the text's first characters decide what its start becomes.
-        follows_space = self._glued.normalize("a" + text[:32] + "a").startswith("a" + SPACE)
+        # Normal forms are local: the text's first characters decide what its start becomes.  A typed mark
+        # is no space: _spaced puts another before it.
+        head = text[:32] + "a"
+        follows_space = self._spaced.normalize(head) == self._glued.normalize("a" + head)[1:]
         return self._spaced if follows_space else self._glued
 
     def encode_offsets(self, texts: list[str], continues: Sequence[bool]) -> Iterator[np.ndarray]:
@@ -247,18 +249,17 @@ class SpmTokenizer(Aligned):
         A mask takes the place of a word with its leading mark, so that the ids around it are those of
         the same text with any word in its place.
         """
-        first, *rest = clean(text).split(MASK)
-        mask = np.asarray([self._specials.mask], np.int32)
-        parts = [np.asarray(self._plain.encode(self._before_mask(first)), np.int32)]
-        for i, part in enumerate(rest):
-            part = part if i == len(rest) - 1 else self._before_mask(part)
-            ids = self._processor(part, True).encode(part) if part else ()
-            parts += [mask, np.asarray(ids, np.int32)]
-        return np.concatenate(parts)
+        *parts, last = clean(text).split(MASK)
+        ids: list[int] = []
+        for i, part in enumerate(parts):
+            ids += [*self._without_last_space(self._processor(part, i > 0).encode(part)), self._specials.mask]
+        ids += self._processor(last, bool(parts)).encode(last)
+        return np.asarray(ids, np.int32)
 
-    def _before_mask(self, text: str) -> str:
-        """The text without the one space that the mask's own piece stands for."""
-        return text[:-1] if text.endswith(" ") else text
+    def _without_last_space(self, ids: list[int]) -> list[int]:
+        """The ids without the one space that the mask's own piece stands for."""
+        space = self._glued.encode(SPACE)
+        return ids[: -len(space)] if space and ids[-len(space) :] == space else ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of the ids; specials appear by their names, as people read them."""
