@@ -31,6 +31,10 @@ class Exported:
     def __str__(self) -> str:
         return str(self.path)
 
+    @property
+    def measured(self) -> Mapping[str, float]:
+        return {}
+
     @cached_property
     def _incoming(self) -> hf.Incoming:
         hf.verify(self.path)

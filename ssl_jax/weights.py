@@ -17,7 +17,7 @@ from ssl_jax.assemble import Setup
 from ssl_jax.experiment import Experiment, Pretrained, Stream
 from ssl_jax.exported import Exported
 from ssl_jax.hf import is_directory
-from ssl_jax.loop.checkpoint import Leaves, best_first, read_leaves, saved_steps
+from ssl_jax.loop.checkpoint import Leaves, best_first, read_leaves, read_meta, saved_steps
 from ssl_jax.loop.state import State, flat, unflat
 from ssl_jax.models import BertConfig
 from ssl_jax.types import Axes, Meta, UserError
@@ -35,6 +35,8 @@ class Source(Protocol):
     def vocab_shards(self) -> int: ...  # what its vocabulary was padded for (types.Meta)
     @property
     def step(self) -> int: ...  # of training, 0 where that isn't known
+    @property
+    def measured(self) -> Mapping[str, float]: ...  # `NAME/metric` when it was saved, for Task.tuned
     def params(self, shardings: Mapping[str, Any], default: Any) -> dict[str, Any]:
         """Path -> parameter, each lying as shardings says, or else as default."""
 
@@ -67,6 +69,10 @@ class Saved:
     @property
     def vocab_shards(self) -> int:
         return self.place.resolved().get("vocab_shards", 1)
+
+    @property
+    def measured(self) -> Mapping[str, float]:
+        return read_meta(self.place.checkpoints, self.step).get("measured", {})
 
     def params(self, shardings: Mapping[str, Any], default: Any) -> dict[str, Any]:
         """The averaged parameters, where the run kept an average."""

@@ -9,14 +9,15 @@ from typing import Any
 import jax
 
 from ssl_jax import config, data, hub, parallel, run, weights
+from ssl_jax.cli import use
 from ssl_jax.cli.console import Console
 from ssl_jax.compare import compare as comparison
 from ssl_jax.compare import suite as suites
 from ssl_jax.experiment import Experiment, Suite
+from ssl_jax.report import embeddings, summary
 from ssl_jax.report import inspect as inspection
-from ssl_jax.report import summary
 from ssl_jax.types import UserError
-from ssl_jax.use import guess
+from ssl_jax.use.embed import By, Pool
 from ssl_jax.workdir import Workdir
 
 
@@ -123,7 +124,7 @@ def prepare(args: argparse.Namespace, console: Console) -> int:
 
 def inspect(args: argparse.Namespace, console: Console) -> int:
     target: Any = Path(args.target)
-    _import(args.recipe_file)
+    use.import_recipe(args)
     if target.is_dir():
         if args.sets:
             raise UserError(
@@ -139,12 +140,18 @@ def inspect(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def fill_mask(args: argparse.Namespace, console: Console) -> int:
-    _import(args.recipe_file)
+def embed(args: argparse.Namespace, console: Console) -> int:
+    use.import_recipe(args)
+    texts = (
+        embeddings.typed(args.texts)
+        if args.file is None
+        else embeddings.of_file(args.file, args.text_key, console)
+    )
+    output = embeddings.Output(args.out, args.heatmap)
+    output.check(args.word)
+    how = {"by": args.by and By(args.by), "word": args.word, "layers": args.layers, "pool": Pool(args.pool)}
     loaded = weights.load(args.model)
-    for text in args.texts:
-        found = guess.fill_mask(loaded.model, loaded.tokenizer, text, args.top)
-        console.print(f"{text}\n{guess.show(found)}")
+    embeddings.run(loaded, texts, output, console, batch_size=args.batch_size, **how)
     return 0
 
 
@@ -167,11 +174,6 @@ def import_(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _import(recipe_file: str | None) -> None:
-    if recipe_file is not None:
-        config.import_recipe(recipe_file)
-
-
 COMMANDS = {
     "pretrain": pretrain,
     "finetune": finetune,
@@ -179,7 +181,8 @@ COMMANDS = {
     "tokenizer": tokenizer,
     "prepare": prepare,
     "inspect": inspect,
-    "fill-mask": fill_mask,
+    **use.COMMANDS,
+    "embed": embed,
     "export": export,
     "import": import_,
 }

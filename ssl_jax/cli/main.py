@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from ssl_jax import __version__
+from ssl_jax.cli import use_options
+from ssl_jax.cli.kinds import count as _count
+from ssl_jax.cli.kinds import positive as _positive
 
 _EXIT_STATUS = """\
 exit status: 0 done, 1 failure (disk full, out of memory), 2 a mistake to mend, 3 the run diverged,
@@ -94,9 +97,19 @@ def parser() -> argparse.ArgumentParser:
             'runs/bert_tiny --text "The dog [MASK] at the cat."',
         )
     )
-    _add_fill_mask(
-        command("fill-mask", "fill [MASK] in a text", 'runs/bert_tiny "The [MASK] of a list is its length."')
+    _add_evaluate(
+        command(
+            "evaluate",
+            "measure a language model",
+            "runs/gpt_tiny --data books.txt",
+            "runs/gpt_tiny --data lambada.jsonl --task last-word",
+            "runs/gpt_tiny --data questions.jsonl --task choice --json",
+        )
     )
+    for name, summary, add, *examples in use_options.COMMANDS:
+        sub = command(name, summary, *examples)
+        add(sub)
+        _add_recipe_file(sub)
     _add_export(
         command(
             "export",
@@ -217,10 +230,10 @@ def _add_inspect(sub: argparse.ArgumentParser) -> None:
     _add_recipe_file(sub)
 
 
-def _add_fill_mask(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("model", metavar="MODEL", help="a workdir, or WORKDIR@STEP")
-    sub.add_argument("texts", metavar="TEXT", nargs="+", help="a text with [MASK] in it")
-    sub.add_argument("--top", type=_positive, default=5, metavar="N", help="how many fillings (default: 5)")
+def _add_evaluate(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", metavar="MODEL", help="a workdir, WORKDIR@STEP or an exported directory")
+    sub.add_argument("--data", metavar="PATH", help="files, or tfds:name/config:split")
+    use_options.add_evaluate(sub)
     _add_recipe_file(sub)
 
 
@@ -279,18 +292,6 @@ def _size(text: str) -> int:
     if unit is None or not number.isdecimal() or int(number) == 0:
         raise argparse.ArgumentTypeError(f"{text} is no size such as 5GB or 500MB")
     return int(number) * unit
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number, 0 or more")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number, 1 or more")
-    return int(text)
 
 
 def _shares(text: str) -> tuple[float, ...]:

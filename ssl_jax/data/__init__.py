@@ -18,6 +18,8 @@ from ssl_jax.data.plan_chunks import Chunks
 from ssl_jax.data.plan_mixture import MixUnit
 from ssl_jax.data.plan_packed import Packed
 from ssl_jax.data.plan_pairs import Pairs
+from ssl_jax.data.plan_tags import Tagged, sentence, typed_sentence
+from ssl_jax.data.plan_windows import Outside, Windows
 from ssl_jax.data.prepare import prepare, prepared, train_tokenizer
 from ssl_jax.data.store import Damaged, Store
 from ssl_jax.data.table import Labelled, Record, Table
@@ -32,6 +34,7 @@ __all__ = [
     "Labelled",
     "MixUnit",
     "Mixture",
+    "Outside",
     "Packed",
     "Pairs",
     "Parquet",
@@ -39,12 +42,16 @@ __all__ = [
     "Record",
     "Store",
     "Table",
+    "Tagged",
     "TextFiles",
     "Tfds",
     "Unit",
     "Weighted",
+    "Windows",
     "open_corpus",
     "prepare",
     "prepared",
+    "sentence",
     "train_tokenizer",
+    "typed_sentence",
 ]

@@ -130,14 +130,14 @@ class TextInput(_File):
             held = len(self.separator.encode()) - 1
         else:
             held = 0 if self.unit in (Unit.LINE, Unit.FILE) else -1
-        for _, text in _decoded(self.path, pattern, held, self.max_bytes):
+        for _, text in decoded(self.path, pattern, held, self.max_bytes):
             if isinstance(text, Bad):
                 yield text
             elif not text.isspace():
                 yield text.replace("\r\n", "\n") if "\r" in text else text
 
 
-def _decoded(path: Path, pattern: re.Pattern[bytes] | None, held: int, limit: int):
+def decoded(path: Path, pattern: re.Pattern[bytes] | None, held: int, limit: int):
     """(where, text or Bad) for each document that isn't empty; where() is its (offset, line)."""
     lines = 0
     for offset, region, (missing, feeds) in regions(chunks(path), pattern, held, limit):
@@ -213,7 +213,7 @@ class JsonInput(_File):
         return ["json", self.name, content_hash(self.path), self.text_key]
 
     def _records(self) -> Iterator[Record]:
-        for where, line in _decoded(self.path, _PATTERNS[Unit.LINE], 0, self.max_bytes):
+        for where, line in decoded(self.path, _PATTERNS[Unit.LINE], 0, self.max_bytes):
             if isinstance(line, Bad):
                 yield line
             elif not line.isspace():

@@ -16,6 +16,7 @@ from ssl_jax.data.plan_base import at_least, fingerprint, percent, whole_part
 from ssl_jax.data.plan_pairs import truncated
 from ssl_jax.data.plan_permutation import derive, permute
 from ssl_jax.text import EncodedDoc, Encoder, Text
+from ssl_jax.text.chars import clean
 from ssl_jax.types import OpenPlan, Part, Row, Tokenizer, UserError
 
 AT_ONCE = 1 << 14  # records
@@ -50,7 +51,7 @@ class Table:
         """progress is told how many records are done."""
         self.records = tuple(records)
         self._ends = np.cumsum([0, *(len(record.texts) for record in self.records)])
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._encoded: list[EncodedDoc] = []
         encoder = Encoder(tokenizer, text)
         for first in range(0, len(self.records), AT_ONCE):
@@ -64,7 +65,7 @@ class Table:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(self._tokenizer.fingerprint.encode())
+        digest = hashlib.sha256(self.tokenizer.fingerprint.encode())
         for record in self.records:
             digest.update(repr((record.texts, record.label, sorted(record.fields.items()))).encode())
         return digest.hexdigest()
@@ -75,7 +76,7 @@ class Table:
 
     def offsets(self, i: int, text: int) -> np.ndarray:
         """[n] int64: the character of record i's text at which each of its tokens begins."""
-        return next(iter(self._tokenizer.encode_offsets([self.records[i].texts[text]], [False])))
+        return next(iter(self.tokenizer.encode_offsets([clean(self.records[i].texts[text])], [False])))
 
 
 class OpenTable:

@@ -7,7 +7,15 @@ from ssl_jax import models
 from ssl_jax.hf.configs import family_of
 from ssl_jax.hf.families import Family, Use
 from ssl_jax.hf.options import Json
-from ssl_jax.objectives import BertPretraining, Classification, MaskedLm, NextToken, Read
+from ssl_jax.objectives import (
+    BertPretraining,
+    Classification,
+    MaskedLm,
+    NextToken,
+    Read,
+    SpanPrediction,
+    Tagging,
+)
 from ssl_jax.types import Objective, UserError
 
 
@@ -24,6 +32,10 @@ def use_of(objective: Objective | None) -> Use | None:
             return Use.NEXT
         case Classification():
             return Use.CLASSES
+        case Tagging():
+            return Use.TAGS
+        case SpanPrediction():
+            return Use.SPANS
     return None
 
 
@@ -59,7 +71,10 @@ def objective_of(use: Use, config: models.TextConfig, values: Json) -> Objective
             return NextToken()
         case Use.CLASSES:
             return Classification(read=_read(config), regression=len(labels_of(values)) == 1)
-    raise UserError(f"config.json: {use.value} is not in this version of ssl_jax")
+        case Use.TAGS:
+            return Tagging()
+        case Use.SPANS:
+            return SpanPrediction()
 
 
 def labels_of(values: Json) -> tuple[str, ...]:

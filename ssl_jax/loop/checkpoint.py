@@ -259,7 +259,7 @@ class Leaves:
         )
         self._known = self._reader.metadata(self._state).item_metadata.tree
         self.shapes = {name: tuple(leaf.shape) for name, leaf in self._known.items()}
-        self.meta = json.loads((place / "meta" / "metadata").read_text())
+        self.meta = read_meta(folder, step)
 
     def read(self, shardings: Mapping[str, Any]) -> dict[str, jax.Array]:
         """The named leaves, each lying as its sharding says."""
@@ -291,6 +291,11 @@ def read_leaves(
     leaves = Leaves(folder, step)
     wanted_ones = {name: shardings.get(name, default) for name in leaves.shapes if wanted(name)}
     return leaves.read(wanted_ones), leaves.meta
+
+
+def read_meta(folder: Path, step: int) -> dict[str, Any]:
+    """What was saved beside the state of a checkpoint: next_row, measured and the like."""
+    return json.loads((folder / str(step) / "meta" / "metadata").read_text())
 
 
 def first_line(error: BaseException) -> str:

@@ -6,6 +6,8 @@ from ssl_jax.objectives.classification import Classification, Read
 from ssl_jax.objectives.masked_lm import MaskedLm, masked_logits
 from ssl_jax.objectives.masking import Masking, MaskUnit
 from ssl_jax.objectives.next_token import NextToken
+from ssl_jax.objectives.spans import SpanPrediction
+from ssl_jax.objectives.tagging import Tagging, word_labels
 
 __all__ = [
     "BertPretraining",
@@ -15,5 +17,8 @@ __all__ = [
     "Masking",
     "NextToken",
     "Read",
+    "SpanPrediction",
+    "Tagging",
     "masked_logits",
+    "word_labels",
 ]

@@ -5,6 +5,7 @@ import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -61,6 +62,11 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def score(self, predicted: Mapping[str, Predicted], labels: tuple[str, ...]) -> dict[str, float]:
         """`NAME/metric` -> value for each of the evaluations given; never NaN (a UserError says why)."""
+
+    def tuned(self, measured: Mapping[str, float]) -> Self:
+        """This task knowing what `score` found for a checkpoint (its meta's `measured`) and later use needs,
+        a threshold, say."""
+        return self
 
     def write(self, split: str, predicted: Predicted, labels: tuple[str, ...], folder: Path) -> list[Path]:
         """Writes a split's predictions as its leaderboard or the usual script wants them."""

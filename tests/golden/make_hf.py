@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.hf.cases import CASES, exported
-from tests.parity.peers import opened, peer_outputs
+from tests.parity.opened import opened, peer_outputs
 
 HERE = Path(__file__).parent
 

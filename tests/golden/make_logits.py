@@ -6,24 +6,20 @@
 Only the logits are stored: weights and documents are drawn from fixed seeds.  Run it when tiny.py changes.
 """
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from tests.hf.cases import exported
 from tests.models.tiny import FAMILIES
-from tests.parity.peers import opened, peer_outputs
+from tests.parity.peers import peer_logits
 
 
 def main() -> None:
-    arrays = {}
-    for name in FAMILIES:
-        with tempfile.TemporaryDirectory() as folder:
-            outputs = peer_outputs(name, opened(exported(name, Path(folder) / "out")))
-        arrays[f"{name}.logits"] = outputs["tokens"].astype(np.float32)
-        if "nsp" in outputs:
-            arrays[f"{name}.nsp"] = outputs["nsp"].astype(np.float32)
+    arrays = {
+        f"{name}.{key}": value.astype(np.float32)
+        for name in FAMILIES
+        for key, value in peer_logits(name, padded=True).items()
+    }
     np.savez_compressed(Path(__file__).parent / "logits.npz", **arrays)
 
 

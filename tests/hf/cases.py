@@ -17,7 +17,15 @@ from flax import nnx
 
 from ssl_jax import hf, models, nn
 from ssl_jax.hf import writing
-from ssl_jax.objectives import BertPretraining, Classification, MaskedLm, NextToken, Read
+from ssl_jax.objectives import (
+    BertPretraining,
+    Classification,
+    MaskedLm,
+    NextToken,
+    Read,
+    SpanPrediction,
+    Tagging,
+)
 from ssl_jax.types import Meta, Objective
 from tests.models import tiny
 from tests.objectives.fakes import PAD, FakeTokenizer
@@ -67,25 +75,41 @@ def _classes(config: Any, read: Read, **options: Any) -> Case:
     return Case(config, Classification(read=read, **options), labels)
 
 
+def _tags(config: Any) -> Case:
+    return Case(config, Tagging(), CLASSES)
+
+
+def _spans(config: Any) -> Case:
+    return Case(config, SpanPrediction())
+
+
 CASES = {
     "bert": Case(tiny.BERT, BertPretraining()),
     "bert_mlm": Case(NO_TYPES, MaskedLm()),
     "bert_masked": Case(tiny.BERT, MaskedLm()),
     "bert_classes": _classes(tiny.BERT, Read.POOLER),
+    "bert_tags": _tags(tiny.BERT),
+    "bert_spans": _spans(tiny.BERT),
     "bert_number": _classes(tiny.BERT, Read.POOLER, regression=True),
     "bert_trunk": Case(tiny.BERT, None),
     "roberta": Case(ROBERTA, MaskedLm()),
     "roberta_classes": _classes(ROBERTA, Read.POOLER),
+    "roberta_tags": _tags(ROBERTA),
+    "roberta_spans": _spans(ROBERTA),
     "roberta_trunk": Case(ROBERTA, None),
     "gpt2": Case(tiny.GPT, NextToken()),
     "gpt2_classes": _classes(tiny.GPT, Read.LAST),
+    "gpt2_tags": _tags(tiny.GPT),
     "gpt2_trunk": Case(tiny.GPT, None),
     "modernbert": Case(tiny.MODERN, MaskedLm()),
     "modernbert_untied": Case(dataclasses.replace(tiny.MODERN, tied=False), MaskedLm()),
     "modernbert_classes": _classes(tiny.MODERN, Read.POOLER),
+    "modernbert_tags": _tags(tiny.MODERN),
+    "modernbert_spans": _spans(tiny.MODERN),
     "qwen3": Case(tiny.QWEN, NextToken()),
     "qwen3_untied": Case(UNTIED, NextToken()),
     "qwen3_classes": _classes(tiny.QWEN, Read.LAST),
+    "qwen3_tags": _tags(tiny.QWEN),
     "qwen3_trunk": Case(tiny.QWEN, None),
 }
 
@@ -168,6 +192,10 @@ def _outputs(name, graphdef, params, batch):
     case, model = CASES[name], nn.merge(graphdef, params)
     if isinstance(case.objective, Classification):
         return {"logits": case.known.logits(model, batch)}
+    if isinstance(case.objective, Tagging):
+        return {"tokens": case.known.logits(model, batch)}
+    if isinstance(case.objective, SpanPrediction):
+        return {"tokens": case.known.logits(model, batch).swapaxes(1, 2)}
     states = model.encode(batch["tokens"], batch["segments"], batch["types"])
     if case.objective is None:
         pooled = {"pooled": model.heads["pooler"](states)} if "pooler" in model.heads else {}

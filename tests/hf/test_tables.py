@@ -43,7 +43,16 @@ def test_the_config_that_transformers_saves_is_ours_again(name):
     assert dataclasses.replace(theirs, **how_it_began) == ours
 
 
-HEADS = ("bert_classes", "roberta", "roberta_classes", "gpt2_classes", "modernbert_classes", "qwen3_untied")
+HEADS = (
+    "bert_classes",
+    "bert_spans",
+    "modernbert_tags",
+    "roberta",
+    "roberta_classes",
+    "gpt2_classes",
+    "modernbert_classes",
+    "qwen3_untied",
+)
 
 
 @pytest.mark.parametrize(

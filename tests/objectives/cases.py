@@ -6,10 +6,20 @@ import math
 from ssl_jax.data.plan_chunks import Chunks
 from ssl_jax.data.plan_packed import Packed
 from ssl_jax.data.plan_pairs import Pairs
+from ssl_jax.data.plan_tags import Tagged
+from ssl_jax.data.plan_windows import Windows
 from ssl_jax.models import BertConfig, GptConfig
-from ssl_jax.objectives import BertPretraining, MaskedLm, Masking, MaskUnit, NextToken
+from ssl_jax.objectives import (
+    BertPretraining,
+    MaskedLm,
+    Masking,
+    MaskUnit,
+    NextToken,
+    SpanPrediction,
+    Tagging,
+)
 from tests.objectives.conformance import Case
-from tests.objectives.fakes import chunk_rows, meta, packed_rows, pair_rows
+from tests.objectives.fakes import TAGS, chunk_rows, meta, packed_rows, pair_rows, span_rows, tag_rows
 
 LENGTH, VOCAB, ROWS = 32, 60, 8
 SMALL = dict(num_layers=1, dim=16, num_heads=2, max_positions=LENGTH, dropout=0.1)
@@ -36,4 +46,24 @@ NEXT_TOKEN = Case(
     GptConfig(**SMALL),
     {"lm": GUESS},
 )
-CASES = {"bert": BERT, "masked_lm": MASKED_LM, "next_token": NEXT_TOKEN}
+SPANS = Case(
+    SpanPrediction(plan=Windows(length=LENGTH, question=8)),
+    span_rows(LENGTH, ROWS),
+    meta(VOCAB),
+    BertConfig(**SMALL),
+    {"nll": math.log(LENGTH - 1)},
+)
+TAGGING = Case(
+    Tagging(plan=Tagged(length=LENGTH)),
+    tag_rows(LENGTH, ROWS),
+    meta(VOCAB, labels=TAGS),
+    BertConfig(**SMALL),
+    {"nll": math.log(len(TAGS))},
+)
+CASES = {
+    "bert": BERT,
+    "masked_lm": MASKED_LM,
+    "next_token": NEXT_TOKEN,
+    "spans": SPANS,
+    "tagging": TAGGING,
+}

@@ -86,5 +86,36 @@ def chunk_rows(length: int, num: int, vocab_size: int = 60) -> list[Row]:
     return rows
 
 
-def meta(vocab_size: int = 60, **kwargs) -> Meta:
-    return Meta(tokenizer=FakeTokenizer(vocab_size, **kwargs))
+def span_rows(length: int, num: int, vocab_size: int = 60) -> list[Row]:
+    """Questions and windows; every fourth row has no answer, the last an unknown one."""
+    rows = []
+    for r in range(num):
+        rng = np.random.default_rng([4, r])
+        room = length - 3 - int(rng.integers(0, 3))
+        question = int(rng.integers(2, 6))
+        parts = part(rng, question, vocab_size, doc=r), part(rng, room - question, vocab_size, doc=r)
+        first = int(rng.integers(0, room - question))
+        answer = (first, min(first + int(rng.integers(0, 4)), room - question - 1))
+        rows.append(Row(r, parts, label=None if r == num - 1 else () if r % 4 == 3 else answer))
+    return rows
+
+
+TAGS = ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")
+
+
+def tag_rows(length: int, num: int, vocab_size: int = 60) -> list[Row]:
+    """Sentences of very unequal lengths, in each the last word without a token of its own."""
+    rows = []
+    for r in range(num):
+        rng = np.random.default_rng([4, r])
+        size = length - 2 if r % 3 == 0 else int(rng.integers(3, length - 3))
+        sentence = part(rng, size, vocab_size, doc=r)
+        first = np.append(np.flatnonzero(sentence.word_starts), -1)
+        tags = tuple(TAGS[i] for i in rng.integers(0, len(TAGS), len(first)))
+        fields = {"first": first, "file": "x.conll", "lines": tuple(range(1, len(first) + 1)), "sentence": r}
+        rows.append(Row(r, (sentence,), tags, fields))
+    return rows
+
+
+def meta(vocab_size: int = 60, labels: tuple[str, ...] = (), **kwargs) -> Meta:
+    return Meta(tokenizer=FakeTokenizer(vocab_size, **kwargs), labels=labels)

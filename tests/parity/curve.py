@@ -14,16 +14,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from ssl_jax import optim, parallel
+from ssl_jax import nn, optim, parallel
 from ssl_jax.data.plan_chunks import Chunks
 from ssl_jax.data.plan_pairs import Pairs
+from ssl_jax.data.plan_tags import Tagged
 from ssl_jax.loop.guards import NonFinite
 from ssl_jax.loop.state import State, draw
 from ssl_jax.loop.step import make_step
-from ssl_jax.objectives import BertPretraining, Masking, NextToken
-from ssl_jax.types import Objective, Part, Row
+from ssl_jax.objectives import BertPretraining, Masking, NextToken, Tagging
+from ssl_jax.types import Meta, Objective, Part, Row
 from tests.models.tiny import FAMILIES, VOCAB, drawn
-from tests.objectives.fakes import CONTROL, chunk_rows, meta, pair_rows
+from tests.objectives.fakes import CONTROL, TAGS, chunk_rows, meta, pair_rows, tag_rows
 
 STEPS, BATCH, LENGTH = 50, 8, 24
 OPTIM = optim.Optim(peak_lr=5e-4, schedule=optim.Linear(warmup=5), weight_decay=0.1)
@@ -31,16 +32,27 @@ OPTIM = optim.Optim(peak_lr=5e-4, schedule=optim.Linear(warmup=5), weight_decay=
 
 @dataclass(frozen=True)
 class Curve:
-    """family: the model, and the heads that the objective makes for it.  terms: what its loss adds up."""
+    """family: the trunk, on which the objective makes its heads.  terms: what its loss adds up.  peer: their
+    model, by a name of peers.BUILDERS."""
 
     family: str
     objective: Objective
     rows: list[Row]
     terms: tuple[str, ...]
+    peer: str
+    labels: tuple[str, ...] = ()
+
+    @property
+    def meta(self) -> Meta:
+        return meta(VOCAB, labels=self.labels)
 
     @property
     def bound(self) -> Objective:
-        return self.objective.bind(meta(VOCAB))
+        return self.objective.bind(self.meta)
+
+    def build(self, rngs: Any) -> nn.Model:
+        trunk = FAMILIES[self.family].config.bind(self.meta).build(rngs)
+        return nn.Model(trunk, self.bound.heads(trunk, rngs))
 
 
 def _skewed(part: Part) -> Part:
@@ -73,12 +85,22 @@ CURVES = {
         BertPretraining(plan=Pairs(length=LENGTH), masking=Masking(rate=0.5)),
         _rows(pair_rows(LENGTH, STEPS * BATCH, VOCAB)),
         ("mlm", "nsp"),
+        "bert",
     ),
     "gpt2": Curve(
         "gpt2",
         NextToken(plan=Chunks(length=LENGTH)),
         _rows(chunk_rows(LENGTH, STEPS * BATCH, VOCAB), shortened=True),
         ("lm",),
+        "gpt2",
+    ),
+    "tagging": Curve(
+        "bert",
+        Tagging(plan=Tagged(length=LENGTH)),
+        _rows(tag_rows(LENGTH, STEPS * BATCH, VOCAB)),
+        ("nll",),
+        "bert_tagging",
+        TAGS,
     ),
 }
 
@@ -111,7 +133,7 @@ class Run:
         self.objective = self.curve.bound
         self.mesh, self.rules = parallel.MeshConfig().make(jax.devices()[:1]), parallel.Rules()
         self.blueprint, tx = draw(
-            FAMILIES[self.curve.family].build,
+            self.curve.build,
             self.objective,
             functools.partial(optim.build, OPTIM),
             (NonFinite(),),

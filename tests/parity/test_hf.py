@@ -9,7 +9,7 @@ from tests.hf.cases import CASES, RETURNING, exported, imported, made, outputs
 from tests.hf.test_tables import GOLDEN, known
 from tests.models.test_golden_logits import GOLDEN as LOGITS
 from tests.models.tiny import FAMILIES, PACKED, distance
-from tests.parity.peers import opened, peer_outputs
+from tests.parity.opened import opened, peer_outputs
 
 pytestmark = pytest.mark.parity
 TOLERANCE = 1e-5  # of the largest logit

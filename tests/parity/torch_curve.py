@@ -4,17 +4,15 @@
 Imports torch only when called.
 """
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from tests.hf.cases import exported, flat, state
-from tests.models.tiny import VOCAB
+from tests.models.tiny import FAMILIES, VOCAB
 from tests.parity.curve import LENGTH, OPTIM, Run, batches
-from tests.parity.peers import opened
+from tests.parity.names import NAMES
+from tests.parity.peers import BUILDERS, load
 
 IGNORED = -100  # a label that torch's cross entropy leaves out
 
@@ -28,9 +26,7 @@ def bert_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, 
         row[where[weights > 0]] = targets[weights > 0]
     labels = torch.tensor(labels)
     out = model(
-        input_ids=torch.tensor(batch["tokens"]).long(),
-        attention_mask=torch.tensor(batch["segments"]).long(),
-        token_type_ids=torch.tensor(batch["types"]).long(),
+        **inputs(batch),
         labels=labels,
         next_sentence_label=torch.tensor(batch["is_random"]).long(),
     )
@@ -59,7 +55,24 @@ def gpt2_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, 
     return loss, {"lm": loss.item()}
 
 
-LOSSES = {"bert": bert_loss, "gpt2": gpt2_loss}
+def tagging_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, float]]:
+    """(loss, {"nll"}) of BertForTokenClassification."""
+    import torch
+
+    labels = torch.tensor(np.where(batch["weights"] > 0, batch["labels"], IGNORED)).long()
+    loss = model(**inputs(batch), labels=labels).loss
+    return loss, {"nll": loss.item()}
+
+
+def inputs(batch: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What BERT reads, as `transformers` names it."""
+    import torch
+
+    names = {"input_ids": "tokens", "attention_mask": "segments", "token_type_ids": "types"}
+    return {theirs: torch.tensor(batch[ours]).long() for theirs, ours in names.items()}
+
+
+LOSSES = {"bert": bert_loss, "gpt2": gpt2_loss, "tagging": tagging_loss}
 
 
 def torch_losses(name: str) -> dict[str, np.ndarray]:
@@ -67,12 +80,13 @@ def torch_losses(name: str) -> dict[str, np.ndarray]:
     import torch
 
     run = Run(name)
+    to_names = NAMES[run.curve.peer]
     params = run.params()
-    with tempfile.TemporaryDirectory() as folder:
-        model = opened(exported(run.curve.family, Path(folder) / "out", flat(params))).train()
+    empty = BUILDERS[run.curve.peer](FAMILIES[run.curve.family].config)
+    model = load(empty, to_names(params, VOCAB)).train()
 
     masks = jax.tree.map(lambda p, decayed: np.full(p.shape, decayed, np.float32), params, run.decay_mask)
-    decayed = {key: mask.mean() for key, mask in state(run.curve.family, flat(masks)).items()}
+    decayed = {key: mask.mean() for key, mask in to_names(masks, VOCAB).items()}
     assert set(decayed.values()) == {0.0, 1.0}
     groups = {0.0: [], 1.0: []}
     for key, parameter in model.named_parameters():  # tied ones once
