@@ -62,7 +62,7 @@ class SpanPrediction(Objective):
         return {**fields, "start": place(start), "end": place(end), "weight": np.float32(known)}
 
     def heads(self, trunk: Any, rngs: Any) -> dict[str, Any]:
-        return {"span": nn.Classifier(trunk, 2, rngs=rngs)}
+        return {"span": nn.TokenClassifier(trunk, 2, rngs=rngs)}
 
     def logits(self, model: Any, batch: Batch, key: Any = None) -> Float[Array, "B 2 T"]:
         """float32: of the start, and of the end.  As published, no dropout but the trunk's."""
