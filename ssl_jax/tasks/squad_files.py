@@ -39,7 +39,7 @@ def find_file(folder: Path, split: str, version2: bool) -> Path:
         which = ", ".join(p.name for p in found or named) or "none"
         raise UserError(
             f"{folder}: one JSON file with {' or '.join(NAMES[split])} in its name is wanted for {split}; "
-            f"there {'is' if len(found or named) < 2 else 'are'} {which}; name a file itself with --data"
+            f"found: {which}; name a file itself with --data"
         )
     return found[0]
 

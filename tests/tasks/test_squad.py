@@ -207,7 +207,7 @@ def test_settings_that_cannot_be(version2, tmp_path):
         Squad(data=version2, version2=True, max_tokens=0).read("dev")
     with pytest.raises(UserError, match="no such file or folder"):
         Squad(data=str(tmp_path / "nowhere")).read("train")
-    with pytest.raises(UserError, match="there is none"):
+    with pytest.raises(UserError, match="found: none"):
         Squad(data=str(tmp_path)).read("train")
 
 
