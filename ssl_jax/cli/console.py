@@ -51,6 +51,12 @@ class Console:
         if not self.quiet:
             self._write(self._out, text)
 
+    def write(self, text: str) -> None:
+        """A part of a line of result on stdout, at once: text that is still being written."""
+        with self._lock, self._surviving():
+            self._out.write(text)
+            self._out.flush()
+
     def table(self, title: str, rows: Sequence[Sequence[Any]], header: Sequence[str] | None = None) -> None:
         """Aligned columns on stdout; numbers flush right, floats with four decimals, None as a dash."""
         cells = [[cell(value) for value in row] for row in rows]

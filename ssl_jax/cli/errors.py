@@ -19,6 +19,7 @@ from ssl_jax import __version__
 from ssl_jax.cli.console import Console
 from ssl_jax.cli.format import complain
 
+_BRIEF = ("inspect", "fill-mask", "generate", "predict", "evaluate")  # commands that leave nothing behind
 _RESUMES = "the same command goes on from there"
 
 
@@ -60,6 +61,8 @@ def _report(error: BaseException, args: argparse.Namespace) -> int:
     status, line = explain(error)
     if args.debug:
         traceback.print_exception(error)
+    elif isinstance(error, KeyboardInterrupt) and args.command in _BRIEF:
+        line = "interrupted"
     elif line is None:
         line = f"{_summary(error)}; {_log(error, getattr(args, 'workdir', None))}"
     if line != "":

@@ -28,11 +28,13 @@ class Record:
 
     texts: what the model reads, one string or a pair.  label: what it must say (None: not known, as in a
     test split).  fields: whatever else the task needs to judge or to write predictions (an id, the answers).
+    place: file and line, for messages.
     """
 
     texts: tuple[str, ...]
     label: Any = None
     fields: Mapping[str, Any] = field(default_factory=dict)
+    place: str = field(default="", compare=False)
 
 
 class Table:
@@ -51,7 +53,7 @@ class Table:
         """progress is told how many records are done."""
         self.records = tuple(records)
         self._ends = np.cumsum([0, *(len(record.texts) for record in self.records)])
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._encoded: list[EncodedDoc] = []
         encoder = Encoder(tokenizer, text)
         for first in range(0, len(self.records), AT_ONCE):
@@ -65,7 +67,7 @@ class Table:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(self._tokenizer.fingerprint.encode())
+        digest = hashlib.sha256(self.tokenizer.fingerprint.encode())
         for record in self.records:
             digest.update(repr((record.texts, record.label, sorted(record.fields.items()))).encode())
         return digest.hexdigest()
@@ -76,7 +78,7 @@ class Table:
 
     def offsets(self, i: int, text: int) -> np.ndarray:
         """[n] int64: the character of record i's text at which each of its tokens begins."""
-        return next(iter(self._tokenizer.encode_offsets([clean(self.records[i].texts[text])], [False])))
+        return next(iter(self.tokenizer.encode_offsets([clean(self.records[i].texts[text])], [False])))
 
 
 class OpenTable:

@@ -13,11 +13,11 @@ from typing import Any
 from ssl_jax.data.files import fsync_dir, sha256_of
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """All of the text under this name, or nothing; survives a power cut."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """All of the content under this name, or nothing; survives a power cut.  Text is written as UTF-8."""
     partial = path.with_name(path.name + ".partial")
-    with open(partial, "w", encoding="utf-8") as f:
-        f.write(text)
+    with open(partial, "wb") as f:
+        f.write(content.encode() if isinstance(content, str) else content)
         f.flush()
         os.fsync(f.fileno())
     os.replace(partial, path)

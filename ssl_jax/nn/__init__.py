@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts that trunks and heads are made of."""
 
-from ssl_jax.nn.attention import Kernel, attention, positions_of
+from ssl_jax.nn.attention import Cache, Kernel, attention, positions_of
 from ssl_jax.nn.block import Block, Layer
 from ssl_jax.nn.cross_entropy import cross_entropy
 from ssl_jax.nn.dense import Dense, dense, dropout
@@ -16,6 +16,7 @@ from ssl_jax.nn.trunk import TextTrunk
 __all__ = [
     "Activation",
     "Block",
+    "Cache",
     "Classifier",
     "Dense",
     "Embeddings",

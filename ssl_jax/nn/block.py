@@ -4,14 +4,15 @@
 B rows, T positions, D width, H heads, N key-value heads, K head width, F hidden units.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from ssl_jax.nn.attention import attention, rotate
+from ssl_jax.nn.attention import Cache, attention, attention_after, rotate
 from ssl_jax.nn.dense import Dense, dense, dropout
 from ssl_jax.nn.norms import Norm
 from ssl_jax.nn.spec import NormKind, Spec, param
@@ -26,6 +27,10 @@ class Layer(NamedTuple):
     frequencies: Float[Array, " half"] | None = None
     local: Bool[Array, ""] | bool | None = None
     bare: Bool[Array, ""] | bool | None = None
+
+    @property
+    def sees_window(self) -> Bool[Array, ""] | bool:
+        return True if self.local is None else self.local
 
 
 class Heads(nnx.Module):
@@ -71,11 +76,7 @@ class SelfAttention(nnx.Module):
         layer: Layer,
         key: Key[Array, ""] | None,
     ) -> Float[Array, "B T D"]:
-        q, k, v = self.query(x), self.key(x), self.value(x)
-        if self.query_norm is not None:
-            q, k = self.query_norm(q), self.key_norm(k)
-        if layer.frequencies is not None:
-            q, k = rotate(q, positions, layer.frequencies), rotate(k, positions, layer.frequencies)
+        q, k, v = self.projected(x, positions, layer)
         y = attention(
             q,
             k,
@@ -83,12 +84,32 @@ class SelfAttention(nnx.Module):
             segments,
             causal=self.spec.causal,
             window=self.spec.window,
-            local=True if layer.local is None else layer.local,
+            local=layer.sees_window,
             kernel=self.spec.kernel,
             dropout=self.spec.attention_dropout,
             key=key,
         )
         return self.out(y)
+
+    def after(
+        self, x: Float[Array, "B T D"], positions: Int[Array, "B T"], layer: Layer, past: Cache
+    ) -> tuple[Float[Array, "B T D"], Cache]:
+        """Of positions that follow those of past; and their own keys and values."""
+        q, k, v = self.projected(x, positions, layer)
+        new = Cache(k, v)
+        y = attention_after(q, new, past, positions, window=self.spec.window, local=layer.sees_window)
+        return self.out(y), new
+
+    def projected(
+        self, x: Float[Array, "B T D"], positions: Int[Array, "B T"], layer: Layer
+    ) -> tuple[Float[Array, "B T H K"], Float[Array, "B T N K"], Float[Array, "B T N K"]]:
+        """Queries, keys and values."""
+        q, k, v = self.query(x), self.key(x), self.value(x)
+        if self.query_norm is not None:
+            q, k = self.query_norm(q), self.key_norm(k)
+        if layer.frequencies is not None:
+            q, k = rotate(q, positions, layer.frequencies), rotate(k, positions, layer.frequencies)
+        return q, k, v
 
 
 class Mlp(nnx.Module):
@@ -125,14 +146,33 @@ class Block(nnx.Module):
         layer: Layer,
         key: Key[Array, ""] | None,
     ) -> Float[Array, "B T D"]:
+        return self._around(
+            lambda x, k: (self.attention(x, segments, positions, layer, k), ()), x, layer, key
+        )[0]
+
+    def after(
+        self, x: Float[Array, "B T D"], positions: Int[Array, "B T"], layer: Layer, past: Cache
+    ) -> tuple[Float[Array, "B T D"], Cache]:
+        """Of positions that follow those of past; and their own keys and values."""
+        return self._around(lambda x, _: self.attention.after(x, positions, layer, past), x, layer, None)
+
+    def _around(
+        self,
+        attend: Callable[[Any, Any], tuple[Any, Any]],
+        x: Float[Array, "B T D"],
+        layer: Layer,
+        key: Key[Array, ""] | None,
+    ) -> tuple[Float[Array, "B T D"], Any]:
+        """The residual stream around attention and MLP.  attend: (x, key) -> (y, what it leaves to keep)."""
         rate = self.spec.dropout
         keys = (None,) * 3 if key is None else jax.random.split(key, 3)
         if self.spec.post_norm:
-            y = self.attention(x, segments, positions, layer, keys[0])
+            y, kept = attend(x, keys[0])
             x = self.attention_norm(x + dropout(y, rate, keys[1]))
-            return self.mlp_norm(x + dropout(self.mlp(x), rate, keys[2]))
+            return self.mlp_norm(x + dropout(self.mlp(x), rate, keys[2])), kept
         y = self.attention_norm(x)
         if layer.bare is not None:
             y = jnp.where(layer.bare, x, y)
-        x = x + dropout(self.attention(y, segments, positions, layer, keys[0]), rate, keys[1])
-        return x + dropout(self.mlp(self.mlp_norm(x)), rate, keys[2])
+        y, kept = attend(y, keys[0])
+        x = x + dropout(y, rate, keys[1])
+        return x + dropout(self.mlp(self.mlp_norm(x)), rate, keys[2]), kept

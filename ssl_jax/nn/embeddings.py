@@ -54,13 +54,23 @@ class Embeddings(nnx.Module):
                 f"rows of {tokens.shape[1]} tokens, but the model has {self.spec.max_positions} positions: "
                 "shorten the plan's length or raise model.max_positions"
             )
+        return self.at(tokens, positions_of(segments), types, key)
+
+    def at(
+        self,
+        tokens: Int[Array, "B T"],
+        positions: Int[Array, "B T"],
+        types: Int[Array, "B T"] | None = None,
+        key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "B T D"]:
+        """Of tokens at these positions of their text."""
 
         def look_up(table, index):
             return parallel.shard(jnp.take(table, index, axis=0), "batch", "length", None)
 
         x = look_up(gathered(self.tokens[...]), tokens)
         if self.positions is not None:
-            x = x + look_up(parallel.shard(self.positions[...], None, None), positions_of(segments))
+            x = x + look_up(parallel.shard(self.positions[...], None, None), positions)
         if self.types is not None:
             types = jnp.zeros_like(tokens) if types is None else types
             x = x + look_up(parallel.shard(self.types[...], None, None), types)

@@ -15,7 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from ssl_jax import parallel
-from ssl_jax.nn.attention import positions_of, rope_frequencies
+from ssl_jax.nn.attention import Cache, positions_of, rope_frequencies
 from ssl_jax.nn.block import Block, Layer
 from ssl_jax.nn.norms import Norm
 from ssl_jax.nn.spec import Remat, Spec
@@ -93,5 +93,22 @@ class Stack(nnx.Module):
                 static = partial(step, local=spec.local[i])
                 x, before = checkpointed(static, spec.remat, scan=False)(x, (block, layer, key))
                 inputs.append(before)
-        out = x if self.final_norm is None else self.final_norm(x)
+        out = self._normed(x)
         return jnp.concatenate([jnp.stack(list(inputs)), out[None]]) if every else out
+
+    def after(
+        self, x: Float[Array, "B T D"], positions: Int[Array, "B T"], past: Cache
+    ) -> tuple[Float[Array, "B T D"], Cache]:
+        """The last layer's output, normed, at positions that follow those of past; and the keys and values
+        [L, B, T, N, K] that past lacks (Cache.write)."""
+
+        def step(x, block_layer_past):
+            block, layer, past = block_layer_past
+            return block.after(x, positions, layer, past)
+
+        layers = jax.tree.map(jnp.asarray, layers_of(self.spec))
+        x, new = jax.lax.scan(step, x, (self.blocks, layers, past))
+        return self._normed(x), new
+
+    def _normed(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        return x if self.final_norm is None else self.final_norm(x)

@@ -4,9 +4,11 @@
 B rows, T positions, D width, V vocabulary (padded).
 """
 
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
+from ssl_jax.nn.attention import Cache
 from ssl_jax.nn.embeddings import Embeddings
 from ssl_jax.nn.spec import Spec
 from ssl_jax.nn.stack import Stack
@@ -39,6 +41,19 @@ class TextTrunk(nnx.Module):
     ) -> Float[Array, "*levels B T D"]:
         """The last hidden states; with every those of all levels, [num_layers + 1, B, T, D], input first."""
         return self.stack(x, segments, key, every)
+
+    def after(
+        self, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], past: Cache
+    ) -> tuple[Float[Array, "B T D"], Cache]:
+        """Of a causal trunk: the last hidden states of tokens at consecutive positions, each row's own, that
+        follow those of past; and the keys and values that past lacks (Cache.write)."""
+        return self.stack.after(self.embeddings.at(tokens, positions), positions, past)
+
+    def empty_cache(self, rows: int, slots: int) -> Cache:
+        """Room for the keys and values of so many positions a row."""
+        spec = self.spec
+        shape = spec.num_layers, rows, slots, spec.num_kv_heads, spec.head_dim
+        return Cache(jnp.zeros(shape, spec.dtype), jnp.zeros(shape, spec.dtype))
 
     @property
     def table(self) -> Float[Array, "V D"]:

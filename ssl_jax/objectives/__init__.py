@@ -7,6 +7,7 @@ from ssl_jax.objectives.masked_lm import MaskedLm, masked_logits
 from ssl_jax.objectives.masking import Masking, MaskUnit
 from ssl_jax.objectives.next_token import NextToken
 from ssl_jax.objectives.spans import SpanPrediction
+from ssl_jax.objectives.tagging import Tagging, word_labels
 
 __all__ = [
     "BertPretraining",
@@ -17,5 +18,7 @@ __all__ = [
     "NextToken",
     "Read",
     "SpanPrediction",
+    "Tagging",
     "masked_logits",
+    "word_labels",
 ]

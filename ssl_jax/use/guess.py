@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax import nn
-from ssl_jax.types import Tokenizer, UserError
-
-BUCKET = 64  # lengths are padded to a multiple of this, so that few programs are compiled
+from ssl_jax.objectives.reading import token_text
+from ssl_jax.types import Meta, Tokenizer, UserError
+from ssl_jax.use.inputs import bucket, power_of_two
 
 
 class Guess(NamedTuple):
@@ -27,7 +27,9 @@ class Guess(NamedTuple):
 def fill_mask(model: nn.Model, tokenizer: Tokenizer, text: str, top: int = 5) -> list[list[Guess]]:
     """For each [MASK] in the text the `top` likeliest tokens.  Raises UserError where there is no mask."""
     if "mlm" not in model.heads:
-        raise UserError("this MODEL has no head that fills masks; it was not pretrained with masked tokens")
+        what = "it generates" if "lm" in model.heads else "it was not pretrained with masked tokens"
+        command = 'ssl-jax generate MODEL "A text"' if "lm" in model.heads else "try ssl-jax predict"
+        raise UserError(f"this MODEL has no head that fills masks; {what}: {command}")
     specials = tokenizer.specials
     inner = tokenizer.encode_with_masks(text)
     ids = np.concatenate([[specials.cls], inner, [specials.sep]]).astype(np.int32)
@@ -41,19 +43,19 @@ def guesses(
     model: nn.Model, tokenizer: Tokenizer, ids: np.ndarray, where: np.ndarray, top: int
 ) -> list[list[Guess]]:
     """For each position in where the likeliest tokens; ids [n] holds the special tokens already."""
-    room = -(-len(ids) // BUCKET) * BUCKET
     limit = model.trunk.spec.max_positions
     if len(ids) > limit:
         raise UserError(
             f"the text is {len(ids)} tokens, the model has {limit} positions; give it a shorter one"
         )
-    room = min(room, limit)
+    room = bucket(len(ids), limit)
     tokens = np.full((1, room), tokenizer.specials.pad, np.int32)
     tokens[0, : len(ids)] = ids
     segments = (np.arange(room) < len(ids)).astype(np.int32)[None]
-    log_p = np.array(log_probabilities(model, tokens, segments, where[None], tokenizer.vocab_size))[0]
+    places = np.pad(where, (0, power_of_two(len(where)) - len(where)))[None]
+    log_p = np.array(log_probabilities(model, tokens, segments, places, tokenizer.vocab_size))[0]
     lists = []
-    for row in log_p:
+    for row in log_p[: len(where)]:
         row[list(tokenizer.undrawable)] = -np.inf
         best = np.argsort(-row, kind="stable")[:top].tolist()
         lists.append([Guess(i, readable(tokenizer, i), float(np.exp(row[i]))) for i in best])
@@ -61,7 +63,7 @@ def guesses(
 
 
 def readable(tokenizer: Tokenizer, token: int) -> str:
-    return tokenizer.decode([token]).strip() or tokenizer.pieces([token])[0]
+    return token_text(Meta(tokenizer=tokenizer), token)
 
 
 @functools.partial(jax.jit, static_argnums=4)

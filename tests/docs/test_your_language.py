@@ -2,88 +2,27 @@
 """docs/your-language.md: its files, commands and outputs are what happens, in the order of the page."""
 
 import doctest
-import json
-import os
-import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "your-language.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"^```(?P<kind>\w+)(?P<info>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
-BLOCKS = [(m["kind"], m["info"].strip(), m["body"]) for m in BLOCK.finditer(PAGE)]
-FILES = {info[7:-1]: body for kind, info, body in BLOCKS if info.startswith('title="')}
+from tests.docs.pages import Page
 
-# One process for all commands: the page's user pays for the imports each time, a test need not.
-RUN = """
-import contextlib, io, json, sys
-from ssl_jax.cli.main import main
-for words in json.load(sys.stdin):
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        status = main(words)
-    print(json.dumps([status, said.getvalue()]), flush=True)
-"""
-
-
-def commands(body: str) -> list[list[str]]:
-    """The words after `ssl-jax` of each line of a sh block."""
-    lines = [shlex.split(line) for line in body.splitlines()]
-    assert all(words[0] == "ssl-jax" for words in lines), body
-    return [words[1:] for words in lines]
-
-
-def shows(output: str, expected: str) -> bool:
-    """Whether the lines of a text block are lines of the output, in order; `...` stands for anything."""
-    wanted = [".*?".join(map(re.escape, line.split("..."))) for line in expected.splitlines()]
-    return re.search("(?:^|\n)" + "\n(?:.*\n)*?".join(wanted) + "(?:\n|$)", output) is not None
+PAGE = Page(Path(__file__).resolve().parents[2] / "docs" / "your-language.md")
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    """Every sh block in order, in a folder that has the page's files: [(sh body, [(status, output)])]."""
-    folder = tmp_path_factory.mktemp("page")
-    for name, body in FILES.items():
-        (folder / name).write_text(body, encoding="utf-8")
-    environment = os.environ | {
-        "SSL_JAX_CACHE": str(folder / "cache"),
-        "PYTHONPATH": str(ROOT),
-        "PYTHONUTF8": "1",
-        "JAX_PLATFORMS": "cpu",
-    }
-    start = {"cwd": folder, "env": environment, "text": True, "encoding": "utf-8", "timeout": 300}
-    subprocess.run([sys.executable, "make_texts.py"], check=True, **start)
-    bodies = [body for kind, _, body in BLOCKS if kind == "sh"]
-    todo = [words for body in bodies for words in commands(body)]
-    done = subprocess.run([sys.executable, "-c", RUN], input=json.dumps(todo), capture_output=True, **start)
-    results = iter([json.loads(line) for line in done.stdout.splitlines()])
-    assert done.returncode == 0, done.stderr
-    return [(body, [next(results) for _ in commands(body)]) for body in bodies]
+def ran(tmp_path_factory):
+    return PAGE.ran(tmp_path_factory.mktemp("page"), "make_texts.py")
 
 
-def test_every_command_says_what_the_page_says(page):
-    ran = iter(page)
-    outputs = 0
-    for (kind, _, body), (next_kind, info, expected) in zip(BLOCKS, [*BLOCKS[1:], ("", "", "")]):
-        if kind != "sh":
-            continue
-        same_body, results = next(ran)
-        assert same_body == body
-        output = "".join(said for _, said in results)
-        assert next_kind == "text", f"the page doesn't show what this says: {body}"
-        outputs += 1
-        wanted = int(info.removeprefix("exit=") or 0)
-        assert [status for status, _ in results] == [wanted] * len(results), f"{body}\n{output}"
-        assert shows(output, expected), f"{body}\nsaid\n{output}\nthe page says\n{expected}"
-    assert outputs == len(page) > 5
+def test_every_command_says_what_the_page_says(ran):
+    PAGE.check(ran)
+    assert len(ran) > 5
 
 
 def test_python_at_the_prompt_gives_what_the_page_shows():
-    snippets = [body for kind, _, body in BLOCKS if kind == "python" and body.startswith(">>>")]
+    snippets = [body for kind, _, body in PAGE.blocks if kind == "python" and body.startswith(">>>")]
     assert snippets
     for body in snippets:
         test = doctest.DocTestParser().get_doctest(body, {}, "your-language.md", None, 0)

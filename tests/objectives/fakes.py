@@ -100,5 +100,22 @@ def span_rows(length: int, num: int, vocab_size: int = 60, spare: int = 2) -> li
     return rows
 
 
+TAGS = ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")
+
+
+def tag_rows(length: int, num: int, vocab_size: int = 60) -> list[Row]:
+    """Sentences of very unequal lengths, in each the last word without a token of its own."""
+    rows = []
+    for r in range(num):
+        rng = np.random.default_rng([4, r])
+        size = length - 2 if r % 3 == 0 else int(rng.integers(3, length - 3))
+        sentence = part(rng, size, vocab_size, doc=r)
+        first = np.append(np.flatnonzero(sentence.word_starts), -1)
+        tags = tuple(TAGS[i] for i in rng.integers(0, len(TAGS), len(first)))
+        fields = {"first": first, "file": "x.conll", "lines": tuple(range(1, len(first) + 1)), "sentence": r}
+        rows.append(Row(r, (sentence,), tags, fields))
+    return rows
+
+
 def meta(vocab_size: int = 60, labels: tuple[str, ...] = (), **kwargs) -> Meta:
     return Meta(tokenizer=FakeTokenizer(vocab_size, **kwargs), labels=labels)

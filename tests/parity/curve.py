@@ -15,16 +15,18 @@ import jax
 import numpy as np
 
 from ssl_jax import nn, optim, parallel
+from ssl_jax.data import Labelled
 from ssl_jax.data.plan_chunks import Chunks
 from ssl_jax.data.plan_pairs import Pairs
+from ssl_jax.data.plan_tags import Tagged
 from ssl_jax.data.plan_windows import Windows
 from ssl_jax.loop.guards import NonFinite
 from ssl_jax.loop.state import State, draw
 from ssl_jax.loop.step import make_step
-from ssl_jax.objectives import BertPretraining, Masking, NextToken, SpanPrediction
+from ssl_jax.objectives import BertPretraining, Classification, Masking, NextToken, SpanPrediction, Tagging
 from ssl_jax.types import Meta, Objective, Part, Row
 from tests.models.tiny import FAMILIES, VOCAB, drawn
-from tests.objectives.fakes import CONTROL, chunk_rows, meta, pair_rows, span_rows
+from tests.objectives.fakes import CONTROL, TAGS, chunk_rows, meta, pair_rows, span_rows, tag_rows
 
 STEPS, BATCH, LENGTH = 50, 8, 24
 OPTIM = optim.Optim(peak_lr=5e-4, schedule=optim.Linear(warmup=5), weight_decay=0.1)
@@ -78,6 +80,16 @@ def _rows(rows: list[Row], *, shortened: bool = False) -> list[Row]:
     return out
 
 
+def _labelled(label_of: Any, *, unknown: int | None = None) -> list[Row]:
+    """Pairs and single texts, labelled by their first token; some have no label."""
+    rows = []
+    for row in _rows(pair_rows(LENGTH, STEPS * BATCH, VOCAB)):
+        first = int(row.parts[0].tokens[0])
+        label = None if unknown and row.id % 7 % unknown == 0 else label_of(first % 6)
+        rows.append(dataclasses.replace(row, parts=row.parts[: 1 + row.id % 2], label=label))
+    return rows
+
+
 CURVES = {
     # Rows count very differently in both, so that a mean of means would show.
     "bert": Curve(
@@ -101,6 +113,29 @@ CURVES = {
         _rows(chunk_rows(LENGTH, STEPS * BATCH, VOCAB), shortened=True),
         ("lm",),
         "gpt2",
+    ),
+    "tagging": Curve(
+        "bert",
+        Tagging(plan=Tagged(length=LENGTH)),
+        _rows(tag_rows(LENGTH, STEPS * BATCH, VOCAB)),
+        ("nll",),
+        "bert_tagging",
+        TAGS,
+    ),
+    "classes": Curve(
+        "bert",
+        Classification(plan=Labelled(length=LENGTH)),
+        _labelled(lambda number: "abc"[number % 3], unknown=4),
+        ("nll",),
+        "bert_classes",
+        ("a", "b", "c"),
+    ),
+    "number": Curve(
+        "bert",
+        Classification(plan=Labelled(length=LENGTH), regression=True),
+        _labelled(float),
+        ("mse",),
+        "bert_number",
     ),
 }
 

@@ -41,7 +41,8 @@ def _norm(name: str, module: Params) -> State:
 
 
 def bert(params: Params, vocab_size: int) -> State:
-    """BertForPreTraining; BertForMaskedLM where there is no pooler; by its head BertForQuestionAnswering.
+    """BertForPreTraining; BertForMaskedLM where there is no pooler; by its heads BertForTokenClassification,
+    BertForSequenceClassification or BertForQuestionAnswering.
 
     Without segment types the one type that BERT must have is a row of zeros.
     """
@@ -57,10 +58,13 @@ def bert(params: Params, vocab_size: int) -> State:
         state |= _linear("cls.predictions.transform.dense", heads["mlm"]["dense"])
         state |= _norm("cls.predictions.transform.LayerNorm", heads["mlm"]["norm"])
         state["cls.predictions.bias"] = heads["mlm"]["bias"][:vocab_size]
+    if "classifier" in heads:
+        state |= _linear("classifier", heads["classifier"])
     if "span" in heads:
         state |= _linear("qa_outputs", heads["span"])
     if "pooler" in heads:
         state |= _linear("bert.pooler.dense", heads["pooler"]["dense"])
+    if "nsp" in heads:
         state |= _linear("cls.seq_relationship", heads["nsp"])
     for n, block in enumerate(_layers(params)):
         at = f"bert.encoder.layer.{n}"
@@ -151,6 +155,9 @@ def qwen3(params: Params, vocab_size: int) -> State:
 NAMES: dict[str, Callable[[Params, int], State]] = {
     "bert": bert,
     "bert_mlm": bert,
+    "bert_classes": bert,
+    "bert_number": bert,
+    "bert_tagging": bert,
     "bert_spans": bert,
     "gpt2": gpt2,
     "modernbert": modernbert,

@@ -56,6 +56,15 @@ def gpt2_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, 
     return loss, {"lm": loss.item()}
 
 
+def tagging_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, float]]:
+    """(loss, {"nll"}) of BertForTokenClassification."""
+    import torch
+
+    labels = torch.tensor(np.where(batch["weights"] > 0, batch["labels"], IGNORED)).long()
+    loss = model(**inputs(batch), labels=labels).loss
+    return loss, {"nll": loss.item()}
+
+
 def spans_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, float]]:
     """(loss, {"nll"}) of BertForQuestionAnswering; a position beyond the row is left out."""
     import torch
@@ -66,6 +75,16 @@ def spans_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str,
     return loss, {"nll": loss.item()}
 
 
+def sentence_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, float]]:
+    """(loss, {"nll"} or {"mse"}) of BertForSequenceClassification."""
+    import torch
+
+    classes = model.config.num_labels > 1
+    labels = torch.tensor(np.where(batch["weight"] > 0, batch["label"], IGNORED))
+    loss = model(**inputs(batch), labels=labels.long() if classes else labels).loss
+    return loss, {"nll" if classes else "mse": loss.item()}
+
+
 def inputs(batch: dict[str, np.ndarray]) -> dict[str, Any]:
     """What BERT reads, as `transformers` names it."""
     import torch
@@ -74,7 +93,14 @@ def inputs(batch: dict[str, np.ndarray]) -> dict[str, Any]:
     return {theirs: torch.tensor(batch[ours]).long() for theirs, ours in names.items()}
 
 
-LOSSES = {"bert": bert_loss, "gpt2": gpt2_loss, "spans": spans_loss}
+LOSSES = {
+    "bert": bert_loss,
+    "gpt2": gpt2_loss,
+    "spans": spans_loss,
+    "tagging": tagging_loss,
+    "classes": sentence_loss,
+    "number": sentence_loss,
+}
 
 
 def torch_losses(name: str) -> dict[str, np.ndarray]:
