@@ -1,145 +1,158 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sentences of tagged words as they are distributed: files in CoNLL columns, and TFDS builders."""
+"""One's own labelled texts or pairs: columns of TSV, CSV or JSON lines, or features of any TFDS builder."""
 
-import fnmatch
-import itertools
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from ssl_jax.data.files import COMPRESSED, chunks
-from ssl_jax.data.tfds import data_source
+import numpy as np
+
+from ssl_jax.data import Record
+from ssl_jax.data.split import keys_of, settle_threshold
+from ssl_jax.tasks.base import DEV, TRAIN, Predicted
+from ssl_jax.tasks.metrics import Measure
+from ssl_jax.tasks.sentences import (
+    Label,
+    SentenceTask,
+    answers,
+    parse_class,
+    parse_number,
+    probabilities,
+    records_of,
+    write_tsv,
+)
+from ssl_jax.tasks.sheet import Sheet, read_sheet, split_files, tfds_sheet
 from ssl_jax.types import UserError
 
-DOCUMENT = "-DOCSTART-"  # a line that begins with it stands between documents
+TFDS = "tfds:"
+ALL = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Columns:
-    """How a file is read: a word a line, its columns between tabs, or in a file without tabs between spaces.
+class Columns(SentenceTask):
+    """Sentiment, stance, natural-language inference: a class or a number for a text or a pair.
 
-    word, tag: which column holds it, from 0; -1 is the last.  number: the column of CoNLL-U's word numbers,
-    where a range (1-2, a contraction that the next lines spell out) or a fraction (8.1, a word that was left
-    out) marks a line that is no word; None where there is no such column.  comment: what begins a comment
-    above a sentence; None where nothing does, since a word may be "#".
+    data: a folder with a file a split (train.tsv, dev.csv, test.jsonl, compressed or not); one file; or
+    "tfds:NAME" or "tfds:NAME/CONFIG".  Of one file the splits are train, dev and all.
+    text, second, label: the columns, or TFDS's features; second is None where there is no pair.
+    label_names: the classes in the order of their ids; () takes those of the training data, sorted.
+    measures: what is measured; the first picks the best checkpoint.  Those of numbers make it a regression,
+    and of them mse is only measured, since lower is better.
+    positive_class: the class that F1 is of (None: the second of two).
+    train_split, dev_split: the names of these files, or TFDS's splits (slices, too).  dev_split None, or one
+    file: dev is the share `heldout` of the training texts, chosen by a hash of each, so that copies of a text
+    stay together.
     """
 
-    word: int = 0
-    tag: int = -1
-    number: int | None = None
-    comment: str | None = None
+    text: str = "text"
+    second: str | None = None
+    label: str = "label"
+    label_names: tuple[str, ...] = ()
+    measures: tuple[Measure, ...] = (Measure.ACCURACY, Measure.MACRO_F1)
+    positive_class: str | None = None
+    train_split: str = TRAIN
+    dev_split: str | None = DEV
+    heldout: float = 0.1
 
+    def __post_init__(self) -> None:
+        if not self.measures or len({each.of_numbers for each in self.measures}) != 1:
+            raise UserError("task.measures: take one or more, all of classes or all of numbers")
+        if self.measures[0] is Measure.MSE:
+            raise UserError("task.measures: lower is better of mse, so it can't be the first")
+        if not 0 < self.heldout < 1:
+            raise UserError(f"task.heldout={self.heldout}: take a share above 0 and below 1")
 
-@dataclass(frozen=True, kw_only=True)
-class Features:
-    """A TFDS builder, its features and how it calls its splits."""
+    @property
+    def measured(self) -> tuple[Measure, ...]:
+        return self.measures
 
-    name: str
-    words: str = "tokens"
-    tags: str = "ner"
-    dev: str = "dev"
+    def positive(self, labels: Sequence[str]) -> str | None:
+        if Measure.F1 not in self.measures:
+            return None
+        if self.positive_class is None and len(labels) != 2:
+            raise UserError("task.positive_class: say of which class F1 is, or measure macro_f1")
+        name = self.positive_class or labels[1]
+        if name not in labels:
+            raise UserError(f"task.positive_class={name} is none of the labels {', '.join(labels)}")
+        return name
 
+    def labels(self, train: Sequence[Record]) -> tuple[str, ...]:
+        if self.regression:
+            return ()
+        return self.label_names or tuple(sorted({record.label for record in train}))
 
-class Sentence(NamedTuple):
-    """words [W], their tags (None where the file has none), and the row of each in the file, from 1."""
+    # ------------------------------------------------------------------------------------- reading
 
-    words: list[str]
-    tags: list[str] | None
-    lines: list[int]
-
-
-def one_file(folder: Path, split: str, patterns: Sequence[str]) -> Path:
-    """The file of a split.  Raises UserError where there is none, or more than one."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; --data names one that holds a file for each split")
-    found = []
-    for path in sorted(folder.iterdir()):
-        name = path.stem if path.suffix in COMPRESSED else path.name
-        if path.is_file() and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-            found.append(path)
-    if len(found) == 1:
-        return found[0]
-    what = f"{', '.join(path.name for path in found)} all look like it" if found else "there is none"
-    raise UserError(f"{folder}: which file is {split}? {what}; --set task.{split}=NAME")
-
-
-def read_columns(path: Path, columns: Columns) -> Iterator[Sentence]:
-    """The sentences of a file.  Raises UserError, with its row, for one that lacks a column or a value."""
-    is_blank = lambda numbered: not numbered[1].strip(" \t") or numbered[1].startswith(DOCUMENT)
-    places = None
-    for blank, rows in itertools.groupby(enumerate(text_lines(path), 1), key=is_blank):
-        found = Sentence([], [], [])
-        for number, line in () if blank else rows:
-            if columns.comment is not None and not found.words and line.startswith(columns.comment):
-                continue
-            cells = [cell.strip(" ") for cell in re.split("\t" if "\t" in line else " +", line.strip(" "))]
-            places = places or places_of(cells, columns, f"{path.name}: row {number}")
-            if len(cells) != places.count:
-                what = f"it has {len(cells)} columns, and the rows before have {places.count}"
-                raise UserError(f"{path.name}: row {number}: {what}")
-            if places.number is not None and re.fullmatch(r"\d+[-.]\d+", cells[places.number]):
-                continue
-            word, tag = cells[places.word], None if places.tag is None else cells[places.tag]
-            if not word or tag == "":
-                what = "word" if not word else "tag"
-                raise UserError(f"{path.name}: row {number}: the column of the {what} is empty")
-            found.words.append(word)
-            found.tags.append(tag)
-            found.lines.append(number)
-        if found.words:
-            yield found if places.tag is not None else found._replace(tags=None)
-
-
-class Places(NamedTuple):
-    """How many columns a file has, and which of them, from 0, hold what."""
-
-    count: int
-    word: int
-    tag: int | None
-    number: int | None
-
-
-def places_of(cells: Sequence[str], columns: Columns, where: str) -> Places:
-    """The places in a file with such a first row.  Raises UserError where it has too few columns."""
-    count = len(cells)
-    from_front = lambda column: column + count if column < 0 else column
-    for name in ("word", "number"):
-        column = getattr(columns, name)
-        if column is not None and not 0 <= from_front(column) < count:
-            what = f"task.columns.{name}={column} names none of its {count} columns"
-            raise UserError(f"{where}: too few columns: {what}")
-    word, tag = from_front(columns.word), from_front(columns.tag)
-    number = None if columns.number is None else from_front(columns.number)
-    return Places(count, word, tag if 0 <= tag < count and tag != word else None, number)
-
-
-def text_lines(path: Path) -> Iterator[str]:
-    """The lines of a file, compressed or not.  Raises UserError where it can't be read as UTF-8."""
-    for number, line in enumerate(b"".join(chunks(path)).removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        try:
-            yield line.removesuffix(b"\r").decode()
-        except UnicodeDecodeError:
-            raise UserError(f"{path.name}: row {number}: not UTF-8") from None
-
-
-def read_features(features: Features, split: str) -> Iterator[Sentence]:
-    """The sentences of a TFDS builder; its examples are the rows, from 1."""
-    examples, builder = data_source(features.name, features.dev if split == "dev" else split)
-    known = builder.info.features
-    if missing := [name for name in (features.words, features.tags) if name not in known]:
-        raise UserError(
-            f"tfds:{features.name}: no feature {missing[0]!r}; it has: {', '.join(sorted(known))}"
+    def read(self, split: str) -> list[Record]:
+        shared = split in (TRAIN, DEV) and self.dev_is_a_share
+        found = records_of(
+            self.sheet(TRAIN if shared else split),
+            [(name,) for name in (self.text, self.second) if name is not None],
+            (self.label,),
+            self.parse,
+            labelled=split in (TRAIN, DEV),
         )
-    names = getattr(known[features.tags].feature, "names", None)
-    for number in range(len(examples)):
-        example = examples[number]
-        words = [word.decode() for word in example[features.words]]
-        tags = list(example[features.tags])
-        if names is None:
-            tags = [tag.decode() for tag in tags]
-        else:
-            tags = [names[tag] for tag in tags] if min(tags, default=0) >= 0 else None  # -1: not known
-        if words:
-            yield Sentence(words, tags, [number + 1] * len(words))
+        return self.side(found, split == DEV) if shared else found
+
+    def parse(self, cell: str) -> Label:
+        if self.regression:
+            return parse_number(cell)
+        if self.label_names:
+            return parse_class(cell, self.label_names)
+        return cell
+
+    @property
+    def is_file(self) -> bool:
+        return self.data is not None and Path(self.data).expanduser().is_file()
+
+    @property
+    def dev_is_a_share(self) -> bool:
+        return self.dev_split is None or self.is_file
+
+    def sheet(self, split: str) -> Sheet:
+        if self.data is None:
+            raise UserError("this task has no data: say --data PATH, or --data tfds:NAME")
+        name = {TRAIN: self.train_split, DEV: self.dev_split}.get(split, split)
+        if self.data.startswith(TFDS):
+            return tfds_sheet(self.data.removeprefix(TFDS), name)
+        path = Path(self.data).expanduser()
+        if self.is_file:
+            if split not in (TRAIN, ALL):
+                raise UserError(
+                    f"{path} is one file and has no split {split!r}; it has: {TRAIN}, {DEV}, {ALL}"
+                )
+            return read_sheet(path)
+        files = split_files(path)
+        if name not in files:
+            there = ", ".join(sorted(files)) or "no .tsv, .csv or .jsonl"
+            hint = "; task.dev_split=none holds a share of train out" if split == DEV else ""
+            raise UserError(f"{path} has no split {name!r}; it has: {there}{hint}")
+        return read_sheet(files[name])
+
+    def side(self, records: Sequence[Record], dev: bool) -> list[Record]:
+        """The held-out records, or the others."""
+        texts = ["\n".join(record.texts) for record in records]
+        keys = keys_of(texts)
+        if len(np.unique(keys)) < 2:
+            raise UserError(f"{self.data} holds one text alone, so no share of it can be held out")
+        limit = settle_threshold(texts, self.heldout)
+        chosen = [record for record, key in zip(records, keys, strict=True) if (int(key) < limit) == dev]
+        if len({record.label for record in chosen}) == 1:
+            raise UserError(
+                f"{self.data}: all labels of the {'held-out' if dev else 'training'} share are "
+                f"{chosen[0].label}; change task.heldout, or give a file a split"
+            )
+        return chosen
+
+    # ------------------------------------------------------------------------------------- writing
+
+    def write(self, split: str, predicted: Predicted, labels: tuple[str, ...], folder: Path) -> list[Path]:
+        """`SPLIT.predictions.tsv`: row (from 0, without the header), answer, and a probability a class."""
+        said = answers(predicted, labels).tolist()
+        shares = probabilities(predicted).round(6).tolist() if labels else [[] for _ in said]
+        rows = [
+            (row.fields["row"], answer, *share)
+            for row, answer, share in zip(predicted.rows, said, shares, strict=True)
+        ]
+        header = ("row", "prediction", *(f"probability_{name}" for name in labels))
+        return [write_tsv(folder / f"{split}.predictions.tsv", header, rows)]

@@ -43,8 +43,8 @@ class Squad(Task):
     """Questions about a paragraph, answered by a part of it, or in version 2 perhaps by nothing.
 
     data: a folder with train*.json, dev*.json and for a test split test*.json (.gz too), or one such file,
-    whose paragraphs are parted: dev_share of them, by a hash of each, are the dev split.  None is TFDS's
-    squad/v1.1 or squad/v2.0.
+    whose paragraphs are parted: dev_share of them, by a hash of each, are the dev split (as a test split it
+    is all of them).  None is TFDS's squad/v1.1 or squad/v2.0.
 
     version2: questions may have no answer.  One has none where the null odds (the lowest score of [CLS] in
     any window less the best answer's score) are above null_threshold.  None tunes it, for the highest F1,

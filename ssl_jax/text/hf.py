@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tokenizer of the `tokenizers` library, such that no text produces a special token."""
 
+import functools
 import json
 import os
 import re
@@ -11,7 +12,7 @@ import numpy as np
 
 from ssl_jax.text import store
 from ssl_jax.text.chars import CharTable, clean
-from ssl_jax.text.hf_json import find_specials, hide_specials, parts, without_prefix
+from ssl_jax.text.hf_json import find_specials, for_masks, hide_specials, parts, without_prefix
 from ssl_jax.text.pieces import BARE, BYTE, INSIDE, UNKNOWN, Aligned, concatenate
 from ssl_jax.text.word_cache import WHITE, WordCache
 from ssl_jax.text.wordpiece import FILE, KIND
@@ -34,7 +35,10 @@ _ALPHABET = _byte_alphabet()
 
 
 class HfTokenizer(Aligned):
-    """A `tokenizer.json`.  Raises UserError where no padding token is found."""
+    """A `tokenizer.json`.  Raises UserError where no padding token is found.
+
+    settings["specials"]: role -> name, where the special tokens aren't to be known by their usual names.
+    """
 
     def __init__(self, files: dict[str, bytes], settings: dict[str, Any]):
         from tokenizers import Tokenizer
@@ -42,7 +46,8 @@ class HfTokenizer(Aligned):
         self._source = (files, settings)
         config = json.loads(files[FILE])
         self._shown = Tokenizer.from_str(files[FILE].decode())
-        hidden = hide_specials(config)
+        names = settings.get("specials") or {}
+        hidden = hide_specials(config, names.values())
         glued = without_prefix(hidden)
         self._plain = Tokenizer.from_str(json.dumps(hidden))
         self._glued = Tokenizer.from_str(json.dumps(glued)) if glued != hidden else self._plain
@@ -51,7 +56,9 @@ class HfTokenizer(Aligned):
         self._fingerprint = store.fingerprint(KIND, files, settings)
         vocab = self._shown.get_vocab()
         self._size = max(vocab.values()) + 1
-        self._specials = find_specials(config, vocab)
+        self._specials = find_specials(config, vocab, names)
+        # id_to_token names a token by its normal form.
+        self._named = {i: piece for piece, i in vocab.items() if i in self._specials.ids()}
         added = {token["id"] for token in config.get("added_tokens") or [] if token["special"]}
         unused = {i for piece, i in vocab.items() if _UNUSED.fullmatch(piece)}
         self._undrawable = self._specials.ids() | added | unused
@@ -82,9 +89,6 @@ class HfTokenizer(Aligned):
         model = config["model"]
         kinds = {part.get("type") for part in parts([config["pre_tokenizer"], config["normalizer"]])}
         self._byte_level = "ByteLevel" in kinds
-        is_wordpiece = model.get("type", "WordPiece") == "WordPiece"
-        self._tail_prefix = model.get("continuing_subword_prefix") if is_wordpiece else None
-        self._vocab = vocab
         strips = (model.get("continuing_subword_prefix") or "", model.get("end_of_word_suffix") or "")
         self.piece_lengths = np.zeros(self._size, np.int32)
         self.piece_flags = np.zeros(self._size, np.uint8)
@@ -180,40 +184,28 @@ class HfTokenizer(Aligned):
     def encode_with_masks(self, text: str) -> np.ndarray:
         """As encode, but every typed `[MASK]` (or the tokenizer's own name for it) is the mask id.
 
-        A mask takes the place of a word and of the one space before it.
+        What stands around it is read as the library does (see `for_masks`), so that `transformers` reads
+        the same from what is exported.
         """
-        first, *rest = _MASK.split(clean(text))
-        if rest and self._specials.mask is None:
-            raise UserError("this tokenizer has no mask token: train one, or use a next-token model")
-        ids = list(self._plain.encode(_before_mask(first), add_special_tokens=False).ids)
-        for i, part in enumerate(rest):
-            part = part if i == len(rest) - 1 else _before_mask(part)
-            ids += [self._specials.mask, *self._after_mask(part)]
-        return np.asarray(ids, np.int32)
+        text = clean(text)
+        if self._specials.mask is None:
+            if _MASK.search(text):
+                raise UserError("this tokenizer has no mask token: train one, or use a next-token model")
+            return self.encode(text)
+        mask = self._named[self._specials.mask]
+        text = _MASK.sub(lambda _: mask, text)
+        return np.asarray(self._masked.encode(text, add_special_tokens=False).ids, np.int32)
 
-    def _after_mask(self, text: str) -> list[int]:
-        """The ids of a text that a mask precedes: in WordPiece, letters that touch it go on its word."""
-        ids: list[int] = []
-        if self._tail_prefix and text and not text[0].isspace():
-            normalizer, attached = self._plain.normalizer, "a" + text
-            attached = normalizer.normalize_str(attached) if normalizer is not None else attached
-            tail = self._plain.pre_tokenizer.pre_tokenize_str(attached)[0][0][1:]
-            ids, text = self._tail(tail), text[len(tail) :]
-        return ids + self._glued.encode(text, add_special_tokens=False).ids
+    @functools.cached_property
+    def _masked(self) -> Any:
+        """The tokenizer that finds its mask in a text, and no other special token."""
+        from tokenizers import Tokenizer
 
-    def _tail(self, tail: str) -> list[int]:
-        """WordPiece's greedy longest match within a word (Wu et al. 2016)."""
-        ids, start = [], 0
-        while start < len(tail):
-            for stop in range(len(tail), start, -1):
-                piece = self._vocab.get(self._tail_prefix + tail[start:stop])
-                if piece is not None:
-                    ids.append(piece)
-                    start = stop
-                    break
-            else:
-                return [self._specials.unk]
-        return ids
+        files, settings = self._source
+        mask = self._named[self._specials.mask]
+        names = (settings.get("specials") or {}).values()
+        hidden = hide_specials(json.loads(files[FILE]), names, shown=mask)
+        return Tokenizer.from_str(json.dumps(for_masks(hidden, mask, self._specials.mask)))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of the ids; specials appear by their names, as people read them."""
@@ -221,7 +213,7 @@ class HfTokenizer(Aligned):
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Readable pieces: a byte-level tokenizer's characters in place of its bytes, where whole."""
-        names = [self._shown.id_to_token(int(i)) or f"<{int(i)}>" for i in ids]
+        names = [self._named.get(int(i)) or self._shown.id_to_token(int(i)) or f"<{int(i)}>" for i in ids]
         return [self._readable(name) for name in names] if self._byte_level else names
 
     def _readable(self, piece: str) -> str:
@@ -231,7 +223,3 @@ class HfTokenizer(Aligned):
             return bytes(_ALPHABET[c] for c in piece).decode()
         except UnicodeDecodeError:
             return piece
-
-
-def _before_mask(text: str) -> str:
-    return text[:-1] if text.endswith(" ") else text

@@ -67,7 +67,7 @@ class WordPiece:
         """
         from tokenizers import trainers
 
-        tokenizer = _bert({"[UNK]": 0}, self.lowercase, self.strip_accents)
+        tokenizer = bert({"[UNK]": 0}, self.lowercase, self.strip_accents)
         counts = Counter(itertools.chain.from_iterable(map(tokenizer.normalizer.normalize_str, lines)))
         ranked = sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))
         alphabet = ranked[: self.alphabet]
@@ -83,7 +83,7 @@ class WordPiece:
             tokenizer.train_from_iterator(lines, trainer)
             vocab = tokenizer.get_vocab()
             first += sorted(piece for piece in vocab if piece.startswith("##") and len(piece) == 3)
-        result = _bert(vocab, self.lowercase, self.strip_accents)
+        result = bert(vocab, self.lowercase, self.strip_accents)
         result.add_special_tokens(list(SPECIALS))
         return result
 
@@ -102,15 +102,8 @@ class WordPieceVocab:
 
     def train(self, texts: Iterable[str], out_dir: Path, progress: Progress | None = None) -> None:
         """Writes out_dir from the file; texts are not read.  UserError where it is no vocabulary."""
-        lines = _read(self.path).decode("utf-8").rstrip("\n").split("\n")
-        vocab = {piece.rstrip("\r"): i for i, piece in enumerate(lines)}
-        if len(vocab) < len(lines):
-            raise UserError(
-                f"{self.path}: {len(lines) - len(vocab)} pieces appear twice; a vocab.txt names each once"
-            )
-        if missing := [name for name in ("[PAD]", "[UNK]") if name not in vocab]:
-            raise UserError(f"{self.path} is no BERT vocabulary: it lacks {' and '.join(missing)}")
-        tokenizer = _bert(vocab, self.lowercase, self.strip_accents)
+        vocab = read_vocab(self.path)
+        tokenizer = bert(vocab, self.lowercase, self.strip_accents)
         tokenizer.add_special_tokens([name for name in SPECIALS if name in vocab])
         settings = {"lowercase": self.lowercase, "strip_accents": self.strip_accents}
         store.write_dir(out_dir, {FILE: tokenizer.to_str().encode()}, KIND, settings)
@@ -141,6 +134,17 @@ class TokenizerJson:
         store.write_dir(out_dir, {FILE: data}, KIND, {})
 
 
+def read_vocab(path: str) -> dict[str, int]:
+    """Piece -> id of a BERT's vocab.txt; UserError where it is no vocabulary."""
+    lines = _read(path).decode("utf-8").rstrip("\n").split("\n")
+    vocab = {piece.rstrip("\r"): i for i, piece in enumerate(lines)}
+    if len(vocab) < len(lines):
+        raise UserError(f"{path}: {len(lines) - len(vocab)} pieces appear twice; a vocab.txt names each once")
+    if missing := [name for name in ("[PAD]", "[UNK]") if name not in vocab]:
+        raise UserError(f"{path} is no BERT vocabulary: it lacks {' and '.join(missing)}")
+    return vocab
+
+
 def _read(path: str) -> bytes:
     try:
         data = Path(path).expanduser().read_bytes()
@@ -152,7 +156,8 @@ def _read(path: str) -> bytes:
     return data
 
 
-def _bert(vocab: dict[str, int], lowercase: bool, strip_accents: bool) -> Any:
+def bert(vocab: dict[str, int], lowercase: bool, strip_accents: bool) -> Any:
+    """The library's tokenizer of a vocabulary, as BERT normalises and cuts text."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     tokenizer = Tokenizer(models.WordPiece(vocab=vocab, unk_token="[UNK]"))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A page of docs/ whose files, commands and outputs are what happens, in the order of the page.
 
-A block of Python with a title is a file; a sh block holds `ssl-jax` commands, and the text block after it what
-they say (`...` stands for anything), with `exit=N` where they fail.
+A block of Python with a title is a file; a sh block holds `ssl-jax` commands, and the text block after it
+what they say (`...` stands for anything), with `exit=N` where they fail.
 """
 
 import json

@@ -75,11 +75,25 @@ def test_masks_side_by_side(bpe):
     assert "▁" not in bpe.pieces(bpe.encode_with_masks("床前[MASK]月[MASK]。"))[2:]
 
 
-def test_wordpiece_goes_on_after_a_mask(wordpiece):
+def test_a_word_begins_after_a_wordpiece_mask(wordpiece):
+    """Not what follows `##`: a mask may stand for the end of a word too, and every BERT reads it so."""
     mask = wordpiece.specials.mask
-    (piece,) = wordpiece.encode_with_masks("[MASK]s")[1:].tolist()
-    assert wordpiece.pieces([piece]) == ["##s"]
+    assert wordpiece.encode_with_masks("[MASK]the").tolist() == [mask, *wordpiece.encode("the").tolist()]
     assert wordpiece.encode_with_masks("[MASK].").tolist() == [mask, *wordpiece.encode(".").tolist()]
+
+
+@pytest.mark.parametrize("space", ["\u3000", "\t", "\xa0", " "])
+def test_the_space_before_a_mask_is_what_the_normaliser_makes_a_space(tmp_path, documents, space):
+    """Where spaces aren't collapsed, any white space before a mask left a stray piece but U+0020."""
+    config = T.SentencePiece(
+        vocab_size=800, collapse_spaces=False, sample_chars=50_000, character_coverage=0.99
+    )
+    config.train(documents, tmp_path / "t")
+    tokenizer = T.load(tmp_path / "t")
+    ids = tokenizer.encode_with_masks(f"the{space}[MASK]").tolist()
+    assert ids == [*tokenizer.encode("the").tolist(), tokenizer.specials.mask]
+    two = tokenizer.encode_with_masks(f"the {space}[MASK]").tolist()
+    assert two == [*tokenizer.encode("the ").tolist(), tokenizer.specials.mask]
 
 
 def test_decode_names_specials(bpe):
