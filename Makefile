@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# make pretrain   environment, then the tiny BERT from raw text to its table (about 5 minutes on 2 cores)
+# make pretrain   environment, then the tiny BERT from raw text to its table (about 2 minutes on 2 cores)
 # make test       environment, then the test suite
 # make env        the environment alone: .venv, redone when pyproject.toml changes
 # make check      what a change must pass besides the tests: lint, format, directions of imports
@@ -8,6 +8,7 @@
 VENV ?= .venv
 PYTHON ?=
 RECIPE ?= configs/bert_tiny.py
+WORKERS ?= 2
 
 .PHONY: pretrain test env check clean
 
@@ -15,7 +16,7 @@ pretrain: env
 	$(VENV)/bin/ssl-jax pretrain $(RECIPE)
 
 test: env
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
 
 env: $(VENV)/.installed
 

@@ -42,6 +42,7 @@ class Console:
         self._lock = threading.RLock()
         self._stages: dict[str, _Stage] = {}
         self._status: str | None = None
+        self._warned: set[str] = set()
         self._bars: Any = None  # rich's Progress while a bar is shown
 
     # --------------------------------------------------------------------------------------- results
@@ -80,8 +81,10 @@ class Console:
         self.print("\n".join(text))
 
     def warn(self, text: str) -> None:
-        """Something that the user should know and that stops nothing."""
-        self._write(self._err, f"{styled('warning:', YELLOW, self._err)} {text}")
+        """Something that the user should know and that stops nothing.  Said once, however often it is so."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self._write(self._err, f"{styled('warning:', YELLOW, self._err)} {text}")
 
     # -------------------------------------------------------------------------------------- progress
 

@@ -12,6 +12,7 @@ from ssl_jax.compare.runs import Done, Over, Planned, carry_out, curve, seeded
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop.seal import write_atomically
 from ssl_jax.report import chart
+from ssl_jax.report.png import png
 from ssl_jax.tasks.base import shown
 from ssl_jax.types import UserError
 from ssl_jax.weights import SCRATCH, find
@@ -75,7 +76,8 @@ def compare(
     folder: Path,
     console: Any,
 ) -> None:
-    """Makes every run, then prints the table and writes `comparison.svg` and `comparison.json`."""
+    """Makes every run, then prints the table and writes `comparison.svg`, `.png` (with the extra [plot]) and
+    `comparison.json`."""
     arms = arms_of(start, against, frozen)
     cells: dict[tuple[float, str], list[Done]] = {}
     planned = list(plan(experiment, arms, shares, num_seeds, folder))
@@ -94,9 +96,23 @@ def compare(
             panel_of(cells, arms, share, metric, f"{shown(metric)} on dev, {share:.0%}"),
         )
     ]
-    write_atomically(folder / "comparison.svg", chart.svg(pictures, width=560, height=320, columns=2))
     write_json(folder / "comparison.json", as_json(cells, table, metric))
-    console.print(f"\n  picture: {folder / 'comparison.svg'}; all numbers: {folder / 'comparison.json'}")
+    console.print(f"\n  all numbers: {folder / 'comparison.json'}")
+    draw(chart.svg(pictures, width=560, height=320, columns=2), folder / "comparison", console)
+
+
+def draw(svg: str, path: Path, console: Any) -> None:
+    """The picture as SVG and, where the extra is there, as PNG."""
+    write_atomically(path.with_suffix(".svg"), svg)
+    console.print(f"  picture: {path.with_suffix('.svg')}")
+    try:
+        picture = png(svg)
+    except UserError as error:
+        return console.print(f"  {error}")
+    write_atomically(path.with_suffix(".png"), picture.data)
+    console.print(f"  picture: {path.with_suffix('.png')}")
+    if picture.missing:
+        console.warn(f"no font here has {picture.missing}, which the PNG lacks; the SVG has all of it")
 
 
 def panel_of(cells: Any, arms: Sequence[Arm], share: float, name: str, title: str) -> chart.Panel:

@@ -16,6 +16,7 @@ from ssl_jax import config, run
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop.trackers import read_lines
 from ssl_jax.report import summary
+from ssl_jax.tasks.base import shown
 from ssl_jax.types import Failure, UserError
 from ssl_jax.weights import find_saved, inherit
 from ssl_jax.workdir import Workdir
@@ -71,7 +72,7 @@ def carry_out(planned: Planned, sets: Sequence[str], source: str, console: Any) 
     done = read(planned.workdir)
     if is_new:
         metric = experiment.task.metric
-        console.print(f"{planned.name}: {metric} {done.chosen[metric]:.4f} (step {done.step})")
+        console.print(f"{planned.name}: {shown(metric)} {done.chosen[metric]:.4f} (step {done.step})")
     return done
 
 

@@ -12,6 +12,7 @@ from ssl_jax.loop.seal import write_atomically
 from ssl_jax.loop.trackers import read_lines
 from ssl_jax.report import curve
 from ssl_jax.report.baseline import unigram_cross_entropy
+from ssl_jax.tasks.base import CONSTANT
 from ssl_jax.types import UserError
 from ssl_jax.use.guess import guesses
 from ssl_jax.workdir import Workdir, write_json
@@ -128,7 +129,7 @@ def show(summary: dict[str, Any], place: Workdir, console: Any, again: bool) -> 
     before, after = summary["before"], summary["after"]
     for name in after:
         value = after[name]
-        if name == "filled":
+        if name in ("filled", CONSTANT):
             continue
         rows.append([f"held-out {name.replace('_', ' ')}", before.get(name), value])
     if summary["unigram"] is not None:
