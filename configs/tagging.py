@@ -7,8 +7,8 @@
 The folder holds a file for each of train, dev and test under the usual names (eng.train, eng.testa,
 train.txt, en_ewt-ud-dev.conllu.xz ...); task.train, task.dev and task.test say others, and task.columns says
 which column holds what.  A script without spaces wants --set task.separator='' and
---set objective.plan.separator=''.  BIO, IOB1 and BIOES need no setting.  Rate, epochs and batch (5e-5, 4 and
-32) are from the ranges that Devlin et al. 2019 (section A.3) searched.
+--set objective.plan.separator=''.  BIO, IOB1 and BIOES need no setting.  Rate, epochs and batch are from the
+ranges that Devlin et al. 2019 (section A.3) searched: 5e-5, 4 and 32.
 
 Hardware: one accelerator, or for small models a CPU.  Time: not yet measured.  Expect: not yet measured;
 published for BERT-base (cased, with the document around each sentence, where these recipes see the sentence

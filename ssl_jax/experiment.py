@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole run as one frozen dataclass.  A recipe returns it; config.json is it."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
 
 from ssl_jax.data import Data
 from ssl_jax.loop.checkpoint import Checkpoint
@@ -76,3 +80,10 @@ class Suite:
     members: tuple[Member, ...]
     averaged: tuple[str, ...]
     average: str
+
+
+class Stream(NamedTuple):
+    """Parameters that are read some at a time, by flat name ("trunk.embeddings.tokens")."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    read: Callable[[Sequence[str]], Mapping[str, np.ndarray]]

@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from ssl_jax import config, data, optim, parallel
+from ssl_jax import config, data, hf, optim, parallel
 from ssl_jax.assemble import Setup, assemble
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop import flops
@@ -67,6 +67,8 @@ def main(
         setup = assemble(experiment, corpus, place.resolved(), console.warn)
         check_identity(place, setup, corpus, branch, first_process)
         console.print(describe(setup))
+        for feature in hf.inexpressible(experiment.model, experiment.objective):
+            console.warn(f"export will refuse this model: no architecture of transformers has {feature}")
         decayed = optim.report(experiment.optim, setup.blueprint.axes, setup.blueprint.shapes.params)
         console.print(f"{decayed.splitlines()[-1]} (each leaf: {place.parameters})")
         if first_process:

@@ -126,8 +126,12 @@ class Meta:
 
     @property
     def padded_vocab(self) -> int:
+        return self.padded(self.vocab_size)
+
+    def padded(self, rows: int) -> int:
+        """The rows of a vocabulary's table, padding included."""
         multiple = 128 * self.vocab_shards
-        return -(-self.vocab_size // multiple) * multiple
+        return -(-rows // multiple) * multiple
 
 
 def bound_field() -> Any:

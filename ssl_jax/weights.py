@@ -14,8 +14,10 @@ from jax.sharding import SingleDeviceSharding
 
 from ssl_jax import config, nn, text
 from ssl_jax.assemble import Setup
-from ssl_jax.experiment import Experiment, Pretrained
-from ssl_jax.loop.checkpoint import best_first, read_leaves, read_meta, saved_steps
+from ssl_jax.experiment import Experiment, Pretrained, Stream
+from ssl_jax.exported import Exported
+from ssl_jax.hf import is_directory
+from ssl_jax.loop.checkpoint import Leaves, best_first, read_leaves, read_meta, saved_steps
 from ssl_jax.loop.state import State, flat, unflat
 from ssl_jax.models import BertConfig
 from ssl_jax.types import Axes, Meta, UserError
@@ -37,6 +39,9 @@ class Source(Protocol):
     def measured(self) -> Mapping[str, float]: ...  # `NAME/metric` when it was saved, for Task.tuned
     def params(self, shardings: Mapping[str, Any], default: Any) -> dict[str, Any]:
         """Path -> parameter, each lying as shardings says, or else as default."""
+
+    def stream(self) -> Stream:
+        """The same, some at a time."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +76,42 @@ class Saved:
 
     def params(self, shardings: Mapping[str, Any], default: Any) -> dict[str, Any]:
         """The averaged parameters, where the run kept an average."""
-        run = self.place.experiment()
-        averaged = isinstance(run, Experiment) and run.optim.ema is not None
-        prefix = "ema." if averaged else "params."
+        prefix = self._prefix
         moved = {prefix + name.removeprefix("params."): s for name, s in shardings.items()}
         leaves, _ = self.leaves(lambda name: name.startswith(prefix), moved, default)
         return {"params." + name.removeprefix(prefix): leaf for name, leaf in leaves.items()}
+
+    @property
+    def _prefix(self) -> str:
+        run = self.place.experiment()
+        return "ema." if isinstance(run, Experiment) and run.optim.ema is not None else "params."
+
+    def stream(self) -> Stream:
+        leaves, prefix = Leaves(self.place.checkpoints, self.step), self._prefix
+        shapes = {
+            name.removeprefix(prefix): shape
+            for name, shape in leaves.shapes.items()
+            if name.startswith(prefix)
+        }
+
+        def read(names):
+            found = leaves.read_to_host([prefix + name for name in names])
+            return {name.removeprefix(prefix): leaf for name, leaf in found.items()}
+
+        return Stream(shapes, read)
 
     def leaves(self, wanted: Any, shardings: Mapping[str, Any], default: Any) -> tuple[dict[str, Any], dict]:
         return read_leaves(self.place.checkpoints, self.step, wanted, shardings, default)
 
 
 def find(model: str) -> Source:
-    """MODEL: a workdir or a checkpoint in it.  Raises UserError that says what is there instead."""
+    """MODEL: a workdir, a checkpoint in it, or an exported directory.  Raises UserError that says what is
+    there instead."""
     path, _ = split_step(model)
     if not path.is_dir():
-        raise UserError(f"there is no MODEL {path}; name a workdir, or WORKDIR@STEP")
+        raise UserError(f"there is no MODEL {path}; name a workdir, WORKDIR@STEP or an exported directory")
+    if is_directory(path):
+        return Exported(path)
     return find_saved(model)
 
 

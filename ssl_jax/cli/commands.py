@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from ssl_jax import api, config, data, parallel, run, weights
+from ssl_jax import api, config, data, hub, parallel, run, weights
 from ssl_jax.cli import use
 from ssl_jax.cli.console import Console
 from ssl_jax.compare import compare as comparison
@@ -213,6 +213,25 @@ def embed(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def export(args: argparse.Namespace, console: Console) -> int:
+    _import(args.recipe_file)
+    hub.export(
+        args.model,
+        args.out_dir,
+        dtype=args.dtype,
+        shard_size=args.shard_size,
+        language=args.language,
+        licence=args.license,
+        console=console,
+    )
+    return 0
+
+
+def import_(args: argparse.Namespace, console: Console) -> int:
+    hub.import_(args.hf_dir, args.workdir, positions=args.positions, tokens=args.add_tokens, console=console)
+    return 0
+
+
 COMMANDS = {
     "pretrain": pretrain,
     "finetune": finetune,
@@ -223,4 +242,6 @@ COMMANDS = {
     "evaluate": evaluate,
     **use.COMMANDS,
     "embed": embed,
+    "export": export,
+    "import": import_,
 }

@@ -129,6 +129,22 @@ def parser() -> argparse.ArgumentParser:
         sub = command(name, summary, *examples)
         add(sub)
         _add_recipe_file(sub)
+    _add_export(
+        command(
+            "export",
+            "write a MODEL as a directory that transformers loads, ready for the hub",
+            "runs/bert_tiny out/bert-tiny --language en --license apache-2.0",
+            "runs/gpt2_small@40000 out/gpt --dtype bfloat16 --shard-size 2GB",
+        )
+    )
+    _add_import(
+        command(
+            "import",
+            "make a workdir of a transformers directory (BERT, RoBERTa, XLM-R, GPT-2, ModernBERT, Qwen3)",
+            "models/bert-base-cased runs/bert",
+            "models/roberta-base runs/roberta --positions 1024 --add-tokens '<gene>' '<protein>'",
+        )
+    )
     return top
 
 
@@ -260,6 +276,63 @@ def _part(text: str) -> tuple[int, int]:
     if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
         raise argparse.ArgumentTypeError(f"{text} is no part I/N with I from 0 to N-1, as in 0/32")
     return int(part), int(parts)
+
+
+def _add_export(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", metavar="MODEL", help="a workdir, WORKDIR@STEP or an exported directory")
+    sub.add_argument("out_dir", type=Path, metavar="OUT_DIR", help="a new folder")
+    sub.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the weights (default: float32)",
+    )
+    sub.add_argument(
+        "--shard-size",
+        type=_size,
+        default=_size("5GB"),
+        metavar="SIZE",
+        help="the largest file, as in 5GB or 500MB; more weights go into several (default: 5GB)",
+    )
+    sub.add_argument(
+        "--language",
+        nargs="+",
+        default=["und"],
+        metavar="CODE",
+        help="for the model card, ISO 639, as in de (default: und, undetermined)",
+    )
+    sub.add_argument(
+        "--license",
+        default="unknown",
+        metavar="NAME",
+        help="for the model card, as the hub names it, as in apache-2.0 (default: unknown)",
+    )
+    _add_recipe_file(sub)
+
+
+def _add_import(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("hf_dir", type=Path, metavar="HF_DIR", help="config.json, *.safetensors, a tokenizer")
+    sub.add_argument("workdir", type=Path, metavar="WORKDIR", help="a new folder")
+    sub.add_argument(
+        "--positions",
+        type=_positive,
+        metavar="N",
+        help="lengthen the model; new rows of a table of positions are copies of the first ones",
+    )
+    sub.add_argument(
+        "--add-tokens",
+        nargs="+",
+        default=[],
+        metavar="TOKEN",
+        help="lengthen the vocabulary; a new token's vector is the mean of all others",
+    )
+
+
+def _size(text: str) -> int:
+    number, unit = text[:-2], {"KB": 10**3, "MB": 10**6, "GB": 10**9}.get(text[-2:].upper())
+    if unit is None or not number.isdecimal() or int(number) == 0:
+        raise argparse.ArgumentTypeError(f"{text} is no size such as 5GB or 500MB")
+    return int(number) * unit
 
 
 def _shares(text: str) -> tuple[float, ...]:

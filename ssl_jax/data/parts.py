@@ -79,7 +79,8 @@ def open_site(wanted: Order, progress: Progress) -> Site:
                 settled = settle(wanted, progress)
                 shutil.rmtree(folder / "tokenizer", ignore_errors=True)
                 shutil.copytree(settled.tokenizer_dir, folder / "tokenizer")
-                write_json(folder / "settled.json", {"key": wanted.key, "limit": settled.limit})
+                facts = {"limit": settled.limit, "tokenizer": settled.tokenizer.fingerprint}
+                write_json(folder / "settled.json", {"key": wanted.key, **facts})
         return _site(wanted)
 
 
@@ -137,7 +138,7 @@ def publish(data: Data, text: Any, progress: Progress | None = None) -> Corpus:
 
 
 def _folder(wanted: Order) -> Path:
-    return wanted.folder.with_name(wanted.folder.name + ".parts")
+    return wanted.folder.absolute().with_name(wanted.folder.name + ".parts")
 
 
 def _site(wanted: Order) -> Site:
@@ -152,8 +153,8 @@ def _site(wanted: Order) -> Site:
             f"{folder} holds parts of other files or settings than the recipe's now; delete it, or name "
             "another data.store"
         )
+    key = digest_of([wanted.key, settled["tokenizer"], shards.SMALLEST, shards.LARGEST])
     made = Settled(settled["limit"], folder / "tokenizer")
-    key = digest_of([wanted.key, made.tokenizer.fingerprint, shards.SMALLEST, shards.LARGEST])
     return Site(folder, key, made, wanted.data, wanted.text)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from ssl_jax.loop import seal
 from ssl_jax.loop.state import State, flat, unflat
@@ -53,9 +54,12 @@ class Restored:
 
 
 class Checkpointer:
-    """The checkpoints of one workdir.  Saves asynchronously; seals once a save is committed."""
+    """The checkpoints of one workdir.  Saves asynchronously; seals once a save is committed.
 
-    def __init__(self, folder: Path, config: Checkpoint):
+    encoded_gb: so many at a time are encoded in memory beside the state itself.
+    """
+
+    def __init__(self, folder: Path, config: Checkpoint, *, encoded_gb: int = 96):
         import orbax.checkpoint as ocp
 
         self.folder, self.config = folder.absolute(), config
@@ -70,6 +74,10 @@ class Checkpointer:
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=True,
             ),
+            item_handlers={
+                "state": ocp.StandardCheckpointHandler(save_concurrent_gb=encoded_gb),
+                "meta": ocp.JsonCheckpointHandler(),
+            },
         )
         self._unsealed: dict[int, dict[str, Any]] = {}
         self._sealing: threading.Thread | None = None
@@ -226,6 +234,53 @@ def best_first(folder: Path, steps: Sequence[int], config: Checkpoint) -> list[i
     return [s for _, s in sorted((sign * score, s) for s, score in scores.items() if score is not None)]
 
 
+class Leaves:
+    """The leaves of a checkpoint, read only, some at a time.
+
+    shapes: of each leaf, by path; meta: what was saved with them.  Raises UserError where the seal finds
+    damage.
+    """
+
+    def __init__(self, folder: Path, step: int):
+        import orbax.checkpoint as ocp
+
+        place = folder.absolute() / str(step)
+        sealed = seal.read(folder / "_seals" / f"{step}.json")
+        if sealed and (wrong := seal.damage(place, sealed)):
+            raise UserError(f"checkpoint {step} in {folder} is damaged: {wrong}")
+        # By itself: of several processes one may want to read (the table at the end), and nobody waits.
+        me = jax.process_index()
+        only_me = ocp.options.MultiprocessingOptions(
+            primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"reader{me}"
+        )
+        self._ocp, self._state = ocp, place / "state"
+        self._reader = ocp.Checkpointer(
+            ocp.PyTreeCheckpointHandler(multiprocessing_options=only_me), multiprocessing_options=only_me
+        )
+        self._known = self._reader.metadata(self._state).item_metadata.tree
+        self.shapes = {name: tuple(leaf.shape) for name, leaf in self._known.items()}
+        self.meta = read_meta(folder, step)
+
+    def read(self, shardings: Mapping[str, Any]) -> dict[str, jax.Array]:
+        """The named leaves, each lying as its sharding says."""
+        item = {
+            name: jax.ShapeDtypeStruct(self._known[name].shape, self._known[name].dtype, sharding=sharding)
+            for name, sharding in shardings.items()
+        }
+        return self._restore(item, self._ocp.checkpoint_utils.construct_restore_args(item))
+
+    def read_to_host(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """The named leaves in the memory of this process."""
+        return self._restore(
+            {name: self._known[name] for name in names},
+            {name: self._ocp.RestoreArgs(restore_type=np.ndarray) for name in names},
+        )
+
+    def _restore(self, item: dict[str, Any], restore_args: Any) -> dict[str, Any]:
+        args = self._ocp.args.PyTreeRestore(item=item, partial_restore=True, restore_args=restore_args)
+        return self._reader.restore(self._state, args=args)
+
+
 def read_leaves(
     folder: Path, step: int, wanted: Callable[[str], bool], shardings: Mapping[str, Any], default: Any
 ) -> tuple[dict[str, jax.Array], dict[str, Any]]:
@@ -233,29 +288,9 @@ def read_leaves(
 
     A leaf lies as shardings says, otherwise as default.  Raises UserError where the seal finds damage.
     """
-    import orbax.checkpoint as ocp
-
-    place = folder.absolute() / str(step)
-    sealed = seal.read(folder / "_seals" / f"{step}.json")
-    if sealed and (wrong := seal.damage(place, sealed)):
-        raise UserError(f"checkpoint {step} in {folder} is damaged: {wrong}")
-    # By itself: of several processes one may want to read (the table at the end), and nobody waits for it.
-    me = jax.process_index()
-    only_me = ocp.options.MultiprocessingOptions(
-        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"reader{me}"
-    )
-    reader = ocp.Checkpointer(
-        ocp.PyTreeCheckpointHandler(multiprocessing_options=only_me), multiprocessing_options=only_me
-    )
-    tree = reader.metadata(place / "state").item_metadata.tree
-    item = {
-        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=shardings.get(name, default))
-        for name, leaf in tree.items()
-        if wanted(name)
-    }
-    restore_args = ocp.checkpoint_utils.construct_restore_args(item)
-    args = ocp.args.PyTreeRestore(item=item, partial_restore=True, restore_args=restore_args)
-    return reader.restore(place / "state", args=args), read_meta(folder, step)
+    leaves = Leaves(folder, step)
+    wanted_ones = {name: shardings.get(name, default) for name in leaves.shapes if wanted(name)}
+    return leaves.read(wanted_ones), leaves.meta
 
 
 def read_meta(folder: Path, step: int) -> dict[str, Any]:

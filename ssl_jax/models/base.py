@@ -21,7 +21,8 @@ class TextConfig(abc.ABC):
     compute_dtype: "float32" or "bfloat16", of activations and matrix products; parameters, norms, softmax
     and log-sum-exp are float32.  dropout: of embeddings and of what blocks add to the residual stream;
     attention_dropout: of attention weights.  scan: one compiled block in a loop (compiles fast, at any
-    depth), or all in a row (steps fast: 1.3x on CPU).
+    depth), or all in a row (steps fast: 1.3x on CPU).  vocab_rows: rows of the token table, where one from
+    elsewhere has more than the tokenizer has tokens; the spare ones are never predicted.
     """
 
     num_layers: int
@@ -31,6 +32,7 @@ class TextConfig(abc.ABC):
     dropout: float = 0.0
     attention_dropout: float = 0.0
     init_std: float = 0.02
+    vocab_rows: int | None = None
     compute_dtype: str = "float32"
     scan: bool = field(default=True, metadata=FREE)
     remat: nn.Remat = field(default=nn.Remat.NONE, metadata=FREE)
@@ -62,8 +64,9 @@ class TextConfig(abc.ABC):
     def shared(self) -> dict[str, Any]:
         """The fields of nn.Spec that every config takes from here."""
         assert self.meta is not None, "bind before build"
-        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(TextConfig) if f.name != "meta"}
-        return {"vocab_size": self.meta.vocab_size, "padded_vocab": self.meta.padded_vocab, **own}
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(TextConfig)}
+        rows = max(own.pop("vocab_rows") or 0, own.pop("meta").vocab_size)
+        return {"vocab_size": rows, "padded_vocab": self.meta.padded(rows), **own}
 
     def divided_dim(self) -> int:
         """dim / num_heads.  Raises UserError where it is not whole."""

@@ -12,7 +12,11 @@ from ssl_jax.models.base import TextConfig
 
 @dataclass(frozen=True, kw_only=True)
 class BertConfig(TextConfig):
-    """BERT-base by default.  mlp_dim None is 4 * dim; num_types 0 leaves the segment types out."""
+    """BERT-base by default.  mlp_dim None is 4 * dim; num_types 0 leaves the segment types out.
+
+    first_position: the row of the position table that a text's first token takes.  RoBERTa's tables begin
+    with as many rows that no token takes (Liu et al. 2019; fairseq counts from the padding's id + 1).
+    """
 
     num_layers: int = 12
     dim: int = 768
@@ -20,6 +24,7 @@ class BertConfig(TextConfig):
     max_positions: int = 512
     mlp_dim: int | None = None
     num_types: int = 2
+    first_position: int = 0
     dropout: float = 0.1
     attention_dropout: float = 0.1
     norm_eps: float = 1e-12
@@ -31,6 +36,7 @@ class BertConfig(TextConfig):
             head_dim=self.divided_dim(),
             mlp_dim=self.mlp_dim or 4 * self.dim,
             learned_positions=True,
+            first_position=self.first_position,
             num_types=self.num_types,
             embedding_norm=True,
             activation=nn.Activation.GELU,

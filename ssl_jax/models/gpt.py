@@ -30,6 +30,7 @@ class GptConfig(TextConfig):
             head_dim=self.divided_dim(),
             mlp_dim=self.mlp_dim or 4 * self.dim,
             learned_positions=True,
+            first_position=0,
             num_types=0,
             embedding_norm=False,
             activation=nn.Activation.GELU_TANH,

@@ -68,6 +68,7 @@ class ModernConfig(TextConfig):
             head_dim=self.head_dim or self.divided_dim(),
             mlp_dim=self.mlp_dim,
             learned_positions=False,
+            first_position=0,
             num_types=0,
             embedding_norm=self.embedding_norm,
             activation=self.activation,

@@ -6,7 +6,7 @@ from ssl_jax.nn.block import Block, Layer
 from ssl_jax.nn.cross_entropy import cross_entropy
 from ssl_jax.nn.dense import Dense, dense, dropout
 from ssl_jax.nn.embeddings import Embeddings
-from ssl_jax.nn.heads import Classifier, LmHead, MlmHead, Pooler
+from ssl_jax.nn.heads import Classifier, LmHead, MlmHead, Pooler, TokenClassifier
 from ssl_jax.nn.model import Model, Params, at_positions, init, merge, split
 from ssl_jax.nn.norms import Norm
 from ssl_jax.nn.spec import Activation, NormKind, Remat, Spec, param
@@ -33,6 +33,7 @@ __all__ = [
     "Spec",
     "Stack",
     "TextTrunk",
+    "TokenClassifier",
     "at_positions",
     "attention",
     "cross_entropy",

@@ -28,14 +28,16 @@ def gathered(table: Float[Array, "V D"]) -> Float[Array, "V D"]:
 class Embeddings(nnx.Module):
     """Token vectors, plus learned positions and types, then norm and dropout, each if asked for.
 
-    positions, types: [P, D] and [num_types, D].  Types given where there are none are ignored, so that an
-    objective of sentence pairs runs on any trunk (the separator tells the parts apart).
+    positions, types: [first_position + P, D] and [num_types, D].  Types given where there is none, or but
+    one, are ignored, so that an objective of sentence pairs runs on any trunk (the separator tells the parts
+    apart).
     """
 
     def __init__(self, spec: Spec, *, rngs: nnx.Rngs):
         self.spec = spec
+        rows = spec.first_position + spec.max_positions
         self.tokens = draw_table(spec, rngs)
-        self.positions = self._extra(spec.max_positions * spec.learned_positions, "positions", rngs)
+        self.positions = self._extra(rows * spec.learned_positions, "positions", rngs)
         self.types = self._extra(spec.num_types, None, rngs)
         self.norm = Norm(spec, spec.dim) if spec.embedding_norm else None
 
@@ -70,9 +72,10 @@ class Embeddings(nnx.Module):
 
         x = look_up(gathered(self.tokens[...]), tokens)
         if self.positions is not None:
-            x = x + look_up(parallel.shard(self.positions[...], None, None), positions)
+            rows = self.spec.first_position + positions
+            x = x + look_up(parallel.shard(self.positions[...], None, None), rows)
         if self.types is not None:
-            types = jnp.zeros_like(tokens) if types is None else types
+            types = jnp.zeros_like(tokens) if types is None or self.spec.num_types == 1 else types
             x = x + look_up(parallel.shard(self.types[...], None, None), types)
         if self.norm is not None:
             x = self.norm(x)

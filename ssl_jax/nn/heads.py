@@ -25,11 +25,8 @@ def vocabulary_logits(
     return dense(x, gathered(table).T, bias)
 
 
-class MlmHead(nnx.Module):
-    """norm(act(dense x)) table^T + bias: BERT's head (Devlin et al. 2019), or ModernBERT's, by the spec.
-
-    Without tying (spec.tied) the head has a table of its own, and the one given is ignored.
-    """
+class Transform(nnx.Module):
+    """norm(act(dense x)): what stands before the predictions of an encoder."""
 
     def __init__(self, trunk: Any, *, rngs: nnx.Rngs):
         spec = trunk.spec
@@ -37,11 +34,25 @@ class MlmHead(nnx.Module):
         self.activation = spec.activation if spec.activation is not Activation.SILU else Activation.GELU
         self.dense = Dense(spec, spec.dim, spec.dim, names=("embed", None), rngs=rngs)
         self.norm = Norm(spec, spec.dim)
+
+    def transform(self, x: Float[Array, "*lead D"]) -> Float[Array, "*lead D"]:
+        return self.norm(self.activation(self.dense(x)))
+
+
+class MlmHead(Transform):
+    """norm(act(dense x)) table^T + bias: BERT's head (Devlin et al. 2019), or ModernBERT's, by the spec.
+
+    Without tying (spec.tied) the head has a table of its own, and the one given is ignored.
+    """
+
+    def __init__(self, trunk: Any, *, rngs: nnx.Rngs):
+        super().__init__(trunk, rngs=rngs)
+        spec = trunk.spec
         self.bias = param(jnp.zeros(spec.padded_vocab), "vocab")
         self.table = None if spec.tied else draw_table(spec, rngs)
 
     def __call__(self, x: Float[Array, "*lead D"], table: Float[Array, "V D"]) -> Float[Array, "*lead V"]:
-        x = self.norm(self.activation(self.dense(x)))
+        x = self.transform(x)
         return vocabulary_logits(x, table if self.table is None else self.table[...], self.bias[...])
 
 
@@ -55,15 +66,19 @@ class LmHead(nnx.Module):
         return vocabulary_logits(x, table if self.table is None else self.table[...])
 
 
-class Pooler(nnx.Module):
-    """tanh(dense(first position)): one vector a row (Devlin et al. 2019)."""
+class Pooler(Transform):
+    """One vector a row, from its first position: tanh(dense x) (Devlin et al. 2019), or where the trunk is
+    pre-norm the Transform (ModernBERT, Warner et al. 2024)."""
 
     def __init__(self, trunk: Any, *, rngs: nnx.Rngs):
-        self.dense = Dense(trunk.spec, trunk.spec.dim, trunk.spec.dim, names=("embed", None), rngs=rngs)
+        super().__init__(trunk, rngs=rngs)
+        if trunk.spec.post_norm:
+            self.norm = None
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B D"]:
         first = parallel.shard(x[:, 0], "batch", None)  # unpinned, fsdp would gather the rows
-        return parallel.shard(jnp.tanh(self.dense(first)), "batch", None)
+        y = jnp.tanh(self.dense(first)) if self.norm is None else self.transform(first)
+        return parallel.shard(y, "batch", None)
 
 
 class Classifier(nnx.Module):
@@ -81,3 +96,18 @@ class Classifier(nnx.Module):
         bias = None if self.bias is None else self.bias[...]
         y = dense(dropout(x, self.dropout, key), self.kernel[...], bias)
         return parallel.shard(y, "batch", *(None,) * (y.ndim - 1))
+
+
+class TokenClassifier(Classifier):
+    """A Classifier for every position; on a pre-norm trunk that sees both sides behind a Transform, as
+    ModernBERT has it."""
+
+    def __init__(self, trunk: Any, num_classes: int, *, rngs: nnx.Rngs):
+        super().__init__(trunk, num_classes, rngs=rngs)
+        encoder = not trunk.spec.post_norm and not trunk.spec.causal
+        self.hidden = Transform(trunk, rngs=rngs) if encoder else None
+
+    def __call__(
+        self, x: Float[Array, "*lead D"], key: Key[Array, ""] | None = None
+    ) -> Float[Array, "*lead C"]:
+        return super().__call__(x if self.hidden is None else self.hidden.transform(x), key)

@@ -55,7 +55,8 @@ class Remat(enum.Enum):
 class Spec:
     """One trunk.  Made by the configs in ssl_jax.models, read by every part; static, hashable.
 
-    learned_positions: a vector a position is added to the embeddings; num_types: likewise, 0 for none.
+    learned_positions: a vector a position is added to the embeddings, row first_position of their table at
+    position 0; num_types: likewise, 0 for none.
     bias: dense layers have one.  norm_bias: norms have one.  post_norm: norm after the residual sum.
     gated: the MLP multiplies activation(gate) with up.  qk_norm: RMS norm of queries and keys per head.
     window: a position sees those at most so far away in the layers marked in local.
@@ -73,6 +74,7 @@ class Spec:
     mlp_dim: int
     max_positions: int
     learned_positions: bool
+    first_position: int
     num_types: int
     embedding_norm: bool
     activation: Activation

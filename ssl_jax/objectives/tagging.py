@@ -73,7 +73,7 @@ class Tagging(Objective):
         return self.meta.labels.index(tag)
 
     def heads(self, trunk: Any, rngs: Any) -> dict[str, Any]:
-        return {"classifier": nn.Classifier(trunk, len(self.meta.labels), rngs=rngs)}
+        return {"classifier": nn.TokenClassifier(trunk, len(self.meta.labels), rngs=rngs)}
 
     def logits(self, model: Any, batch: Batch, key: Any = None) -> Float[Array, "B T C"]:
         """In the compute dtype, at every position."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssl_jax.data import Outside, Windows
-from ssl_jax.data.plan_windows import characters, tokens_of
+from ssl_jax.data.plan_windows import ELSEWHERE, characters, tokens_of
 from ssl_jax.objectives.answers import most_context, spans
 from ssl_jax.types import UserError
 from tests.data.questions import KINDS, WORDS, record, table
@@ -127,7 +127,7 @@ def test_the_answer_in_its_windows_and_outside(answer, outside):
     plan = Windows(length=40, stride=7, question=8, outside=outside)
     trained, opened = rows_of(plan, place, True)
     measured, _ = rows_of(plan, place, False)
-    held = [row for row in measured if row.label]
+    held = [row for row in measured if row.label not in (ELSEWHERE, ())]
     assert 0 < len(held) < len(measured)
     for row in held:
         window, (first, last) = row.fields["window"], row.label
@@ -135,7 +135,7 @@ def test_the_answer_in_its_windows_and_outside(answer, outside):
     for row in measured:
         window = row.fields["window"]
         whole = window.begins[0] <= place[0] and place[1] <= window.ends[-1]
-        assert row.label if whole else row.label == (None if outside is Outside.DROP else ())
+        assert (row.label == (ELSEWHERE if outside is Outside.DROP else ())) != whole
     assert len(trained) == (len(held) if outside is Outside.DROP else len(measured))
     said = {Outside.DROP: "dropped", Outside.NULL: "pointed to [CLS]"}[outside]
     assert f"{len(measured) - len(held)} without their question's answer are {said}" in opened.report()

@@ -96,7 +96,7 @@ def span_rows(length: int, num: int, vocab_size: int = 60, spare: int = 2) -> li
         parts = part(rng, question, vocab_size, doc=r), part(rng, room - question, vocab_size, doc=r)
         first = int(rng.integers(0, room - question))
         answer = (first, min(first + int(rng.integers(0, 4)), room - question - 1))
-        rows.append(Row(r, parts, label={3: (), 7: None}.get(r % 8, answer)))
+        rows.append(Row(r, parts, label={3: (), 7: None if r % 16 == 7 else (-1, -1)}.get(r % 8, answer)))
     return rows
 
 

@@ -29,7 +29,7 @@ def _bert(config: models.BertConfig, name: str, **heads: Any) -> Any:
         num_attention_heads=config.num_heads,
         intermediate_size=config.mlp_dim,
         max_position_embeddings=config.max_positions,
-        type_vocab_size=config.num_types or 1,
+        type_vocab_size=config.num_types or 2,
         pad_token_id=0,
         **NO_DROPOUT["bert"],
         **heads,

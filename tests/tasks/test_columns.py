@@ -133,7 +133,7 @@ def test_tfds_by_name_split_and_features(tmp_path, monkeypatch):
     assert sorted(record.label for record in stars.read("test")) == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
     with pytest.raises(UserError, match="has no split 'dev'; it has: test, train"):
         stars.read("dev")
-    with pytest.raises(UserError, match="has no column text; it has: .*review"):
+    with pytest.raises(UserError, match=r"has no column text; it has: .*review"):
         columns("tfds:tiny_reviews").read("train")
 
 

@@ -106,7 +106,7 @@ def test_mrpc_as_its_authors_distribute_it(tmp_path):
     assert pairs["train"] == [(f"a{i}", f"b{i}") for i in (0, 2, 3, 5)]
     assert pairs["test"] == [("t", "u"), ("v", "w")]
     (tmp_path / "dev_ids.tsv").unlink()
-    with pytest.raises(UserError, match="has no dev_ids.tsv"):
+    with pytest.raises(UserError, match=r"has no dev_ids\.tsv"):
         read(GlueTask.MRPC, tmp_path, "train")
 
 
@@ -207,7 +207,7 @@ def test_what_is_not_there(tmp_path, folder):
         UserError, match="MNLI has no split 'dev'; it has: train, dev_matched, dev_mismatched"
     ):
         glue(GlueTask.MNLI, folder).read("dev")
-    with pytest.raises(UserError, match="has no diagnostic.tsv"):
+    with pytest.raises(UserError, match=r"has no diagnostic\.tsv"):
         glue(GlueTask.MNLI, tmp_path).read("ax")
 
 
