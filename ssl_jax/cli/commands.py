@@ -176,14 +176,15 @@ def inspect(args: argparse.Namespace, console: Console) -> int:
 
 def evaluate(args: argparse.Namespace, console: Console) -> int:
     use.import_recipe(args)
-    trained = weights.experiment_of(weights.find(args.model))
+    model = api.load(args.model)
+    trained = weights.experiment_of(model.loaded.source)
     if trained is None or trained.task is None:
-        return use.evaluate_language_model(args, api.load(args.model), console)
+        return use.evaluate_language_model(args, model, console)
     if args.task != "perplexity" or args.window or args.stride:
         raise UserError(f"--task, --window and --stride are of a language model; {args.model} has a task")
     split = args.split or DEV
     found = evaluation.evaluate_task(
-        weights.load(args.model),
+        model.loaded,
         trained.task if args.data is None else dataclasses.replace(trained.task, data=args.data),
         split,
         out=args.out,
