@@ -114,7 +114,7 @@ class OpenWindows(OpenTable):
         for i in range(table.num_documents):
             question, context = (len(e.tokens) for e in table.encoded(i))
             if not context:
-                raise UserError(f"example {i + 1}: its context has no token")
+                raise UserError(f"{table.records[i].place or f'example {i + 1}'}: its context has no token")
             self._cut += question > plan.question
             question = min(question, plan.question)
             room = plan.length - SPECIALS - question
