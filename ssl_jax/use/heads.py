@@ -5,13 +5,14 @@ W windows of one question, T positions of a row, n tokens of a window.
 """
 
 import abc
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ssl_jax.data import Labelled, Outside, Record, Table, typed_sentence
+from ssl_jax.data import Labelled, Outside, Record, Table, Tagged, Windows, typed_sentence
 from ssl_jax.data.plan_windows import Window
 from ssl_jax.objectives import (
     BertPretraining,
@@ -27,6 +28,7 @@ from ssl_jax.types import Example, Rng, Row, UserError
 from ssl_jax.use.inputs import Line
 from ssl_jax.use.predictions import Answer, Follows, Labels, Number, Place, Prediction, Tags
 
+LONGEST = 512  # positions of a row of an imported model
 MAX_TOKENS = 30  # of an answer, as SQuAD's task has it
 
 
@@ -180,8 +182,10 @@ def said_in(window: Window, answer: answers.Answer, start: np.ndarray, end: np.n
     return answer.start_logit in starts and answer.end_logit in ends
 
 
-def head_of(objective: Any, text: Text) -> Head:
-    """Raises UserError where an objective's heads say nothing of a whole text."""
+def head_of(objective: Any, text: Text, positions: int) -> Head:
+    """Of a model with so many positions.  Raises UserError where its heads say nothing of a whole text."""
+    if objective is not None and objective.plan is None:
+        objective = dataclasses.replace(objective, plan=default_plan(objective, positions))
     match objective:
         case Classification():
             return ClassHead(objective, text)
@@ -195,6 +199,17 @@ def head_of(objective: Any, text: Text) -> Head:
         "this MODEL has no head that says something of a text; fine-tune it (ssl-jax finetune), or try "
         "ssl-jax fill-mask, generate or embed"
     )
+
+
+def default_plan(objective: Any, positions: int) -> Any:
+    """For an imported head, which doesn't say how long the rows of its training were."""
+    length = min(positions, LONGEST)
+    match objective:
+        case Tagging():
+            return Tagged(length=length)
+        case SpanPrediction():
+            return Windows(length=length, question=min(Windows.question, length // 4))
+    return Labelled(length=length)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

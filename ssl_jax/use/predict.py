@@ -24,7 +24,7 @@ class Predictor:
     """
 
     def __init__(self, model: nn.Model, objective: Any, text: Text, batch_size: int = 32):
-        self.head = head_of(objective, text)
+        self.head = head_of(objective, text, model.trunk.spec.max_positions)
         self._batch_size = batch_size
         self._text = text
         graphdef, self._params = nn.split(model)

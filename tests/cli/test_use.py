@@ -32,6 +32,7 @@ def models(tmp_path_factory):
 def run(models, monkeypatch, capsys, tmp_path):
     """run("generate", "gpt", ...) -> (status, stdout, stderr), in an empty folder."""
     monkeypatch.setattr(weights, "load", lambda model: models[model])
+    monkeypatch.setattr(weights, "find", lambda model: models[model].source)
     monkeypatch.chdir(tmp_path)
 
     def run(*words):

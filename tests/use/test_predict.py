@@ -165,4 +165,19 @@ def test_an_answer_and_its_distributions(tokenizer):
 def test_a_model_without_such_a_head_says_what_fits(tokenizer):
     for objective in (MaskedLm(), None):
         with pytest.raises(UserError, match="ssl-jax fill-mask, generate or embed"):
-            Predictor(None, objective, TEXT)
+            Predictor(of(MaskedLm(), BERT, tokenizer)[1], objective, TEXT)
+
+
+def test_an_imported_head_reads_as_long_rows_as_it_has_positions(tokenizer):
+    """An import brings no plan; one of that length gives the same."""
+    plans = (
+        (Classification, Labelled(length=40), PAIRS),
+        (Tagging, Tagged(length=40), SINGLES),
+        (SpanPrediction, Windows(length=40, question=10), PAIRS),
+        (BertPretraining, Pairs(length=40), PAIRS),
+    )
+    for objective, plan, items in plans:
+        imported, model = of(objective(), BERT, tokenizer)
+        trained = dataclasses.replace(imported, plan=plan)
+        found, expected = (list(Predictor(model, one, TEXT)(lines(items))) for one in (imported, trained))
+        assert found == expected and len(found) == len(items)
