@@ -76,19 +76,34 @@ def main() -> None:
         folder = Path(name)
         shapes = draw(folder, args.layers, args.dim)
         sizes = [4 * int(np.prod(shape)) for shape in shapes.values()]
-        print(f"{sum(sizes) / 4e9:.3f} B parameters, {sum(sizes) / 1e6:,.0f} MB; largest leaf {max(sizes) / 1e6:,.0f} MB")
+        print(
+            f"{sum(sizes) / 4e9:.3f} B parameters, {sum(sizes) / 1e6:,.0f} MB; "
+            f"largest leaf {max(sizes) / 1e6:,.0f} MB"
+        )
         run = ("-m", "ssl_jax")
         seconds, peak = measured(*run, "import", str(folder / "there"), str(folder / "workdir"))
-        print(f"import: {seconds:.0f} s, peak {peak / 1e6:,.0f} MB, {(peak - bare) / sum(sizes):.2f} of the model above imports")
+        print(
+            f"import: {seconds:.0f} s, peak {peak / 1e6:,.0f} MB, "
+            f"{(peak - bare) / sum(sizes):.2f} of the model above imports"
+        )
         seconds, peak = measured(*run, "export", str(folder / "workdir"), str(folder / "out"))
         shard = max(file.stat().st_size for file in (folder / "out").glob("*.safetensors"))
         allowed = shard + 2 * max(sizes) + 200e6
-        print(f"export: {seconds:.0f} s, peak {peak / 1e6:,.0f} MB, {(peak - bare) / 1e6:,.0f} MB above imports")
-        print(f"allowed above imports: {allowed / 1e6:,.0f} MB: {'kept' if peak - bare <= allowed else 'BROKEN'}")
-        same = all(
-            (folder / "out" / file.name).read_bytes() == file.read_bytes()
-            for file in (folder / "there").glob("*.safetensors")
-        ) if sum(sizes) < 2e9 else None
+        print(
+            f"export: {seconds:.0f} s, peak {peak / 1e6:,.0f} MB, {(peak - bare) / 1e6:,.0f} MB above imports"
+        )
+        print(
+            f"allowed above imports: {allowed / 1e6:,.0f} MB: "
+            f"{'kept' if peak - bare <= allowed else 'BROKEN'}"
+        )
+        same = (
+            all(
+                (folder / "out" / file.name).read_bytes() == file.read_bytes()
+                for file in (folder / "there").glob("*.safetensors")
+            )
+            if sum(sizes) < 2e9
+            else None
+        )
         print("files identical" if same else "" if same is None else "FILES DIFFER")
 
 

@@ -3,12 +3,12 @@
 
     ssl-jax finetune tagging:ner --from runs/bert_base-phase2 --data conll2003
     ssl-jax finetune tagging:pos --from runs/bert_base-phase2 --data UD_English-EWT
-    ssl-jax finetune tagging:ner --from MODEL --data weibo --set task.separator=''    # no spaces in it
 
 The folder holds a file for each of train, dev and test under the usual names (eng.train, eng.testa,
 train.txt, en_ewt-ud-dev.conllu.xz ...); task.train, task.dev and task.test say others, and task.columns says
-which column holds what.  BIO, IOB1 and BIOES need no setting.  Rate, epochs and batch are from the ranges
-that Devlin et al. 2019 (section A.3) searched: 5e-5, 4 and 32.
+which column holds what.  A script without spaces wants --set task.separator='' and
+--set objective.plan.separator=''.  BIO, IOB1 and BIOES need no setting.  Rate, epochs and batch are from the
+ranges that Devlin et al. 2019 (section A.3) searched: 5e-5, 4 and 32.
 
 Hardware: one accelerator, or for small models a CPU.  Time: not yet measured.  Expect: not yet measured;
 published for BERT-base (cased, with the document around each sentence, where these recipes see the sentence
@@ -29,7 +29,7 @@ from ssl_jax.text import Text
 
 def _recipe(task: Conll) -> Experiment:
     return Experiment(
-        objective=Tagging(plan=Tagged(length=128)),
+        objective=Tagging(plan=Tagged(length=128, separator=task.separator)),
         text=Text(tokenizer=None),
         task=task,
         optim=Optim(algorithm=AdamW(eps=1e-6), peak_lr=5e-5, schedule=Linear(warmup=0.1), weight_decay=0.01),

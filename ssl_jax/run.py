@@ -96,14 +96,27 @@ def prepare(experiment: Experiment, console: Any) -> data.Corpus | TaskData:
         corpus = data.prepared(experiment.data, experiment.text)
         parallel.agree(corpus=corpus.fingerprint if corpus else "missing")
         if corpus is None:
-            raise UserError(
-                "the corpus is not prepared, and several processes don't build it; run once, where all of "
-                "them can read it: ssl-jax prepare RECIPE (with the same --set)"
-            )
+            raise _unprepared("ssl-jax prepare RECIPE (with the same --set)")
     else:
         corpus = data.prepare(experiment.data, experiment.text, console.progress)
     console.print(corpus.report_text())
     return corpus
+
+
+def demand_corpus(experiment: Experiment, command: str) -> None:
+    """For one of several processes, before it meets the others and claims a device.
+
+    command: what prepares the corpus.  Raises UserError that names it where the corpus is not there.
+    """
+    if experiment.task is None and data.prepared(experiment.data, experiment.text) is None:
+        raise _unprepared(command)
+
+
+def _unprepared(command: str) -> UserError:
+    return UserError(
+        "the corpus is not prepared, and several processes don't build it; run once, where all of them can "
+        f"read it: {command}"
+    )
 
 
 def claim(place: Workdir, experiment: Experiment, source: str | None, *, fresh: bool, console: Any) -> bool:

@@ -134,6 +134,12 @@ def find_saved(model: str) -> Saved:
     return Saved(place, step)
 
 
+def experiment_of(source: Source) -> Experiment | None:
+    """The run that a MODEL comes from, where it is one of ours."""
+    run = source.place.experiment() if isinstance(source, Saved) else None
+    return run if isinstance(run, Experiment) else None
+
+
 # ---------------------------------------------------------------- what a recipe leaves to its MODEL
 
 SCRATCH = "scratch"

@@ -3,19 +3,23 @@
 
 import argparse
 import dataclasses
+import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from ssl_jax import config, data, hub, parallel, run, weights
+from ssl_jax import api, config, data, hub, parallel, run, weights
 from ssl_jax.cli import use
 from ssl_jax.cli.console import Console
 from ssl_jax.compare import compare as comparison
 from ssl_jax.compare import suite as suites
 from ssl_jax.experiment import Experiment, Suite
 from ssl_jax.report import embeddings, summary
+from ssl_jax.report import evaluate as evaluation
 from ssl_jax.report import inspect as inspection
+from ssl_jax.tasks.base import DEV
 from ssl_jax.types import UserError
 from ssl_jax.use.embed import By, Pool
 from ssl_jax.workdir import Workdir
@@ -92,6 +96,9 @@ def _with_data(experiment: Experiment, args: argparse.Namespace) -> Experiment:
 def _train(args: argparse.Namespace, console: Console, experiment: Experiment, source: str) -> int:
     if experiment.loop.deterministic:
         run.choose_deterministic_kernels()
+    if parallel.several(args.num_processes) and not Workdir(args.workdir).summary():
+        sets = [word for one in args.sets for word in ("--set", one)]
+        run.demand_corpus(experiment, shlex.join(["ssl-jax", "prepare", args.recipe, *sets]))
     several = parallel.initialize(
         args.coordinator, args.num_processes, args.process_id, auto=args.distributed
     )  # first: nothing may use a device before it
@@ -118,8 +125,35 @@ def tokenizer(args: argparse.Namespace, console: Console) -> int:
 
 def prepare(args: argparse.Namespace, console: Console) -> int:
     experiment, _ = _recipe(args, console)
+    if args.part or args.publish or args.beam:
+        return _prepare_by_many(args, experiment, console)
     console.print(f"corpus: {run.prepare(experiment, console).dir}")
     return 0
+
+
+def _prepare_by_many(args: argparse.Namespace, experiment: Experiment, console: Console) -> int:
+    """One part of the corpus, the parts put together, or all of it under Beam."""
+    if experiment.task is not None:
+        raise UserError(f"{args.recipe} has a task; only a corpus is prepared in parts")
+    if args.part:
+        made = data.prepare_part(experiment.data, experiment.text, *args.part, console.progress)
+        if isinstance(made, int):
+            console.print(f"part {args.part[0]}/{args.part[1]}: {made} shards; once all are: --publish")
+            return 0
+    elif args.publish:
+        made = data.publish(experiment.data, experiment.text, console.progress)
+    else:
+        made = _beam()(experiment.data, experiment.text, args.beam_options, console.progress)
+    console.print(f"{made.report_text()}\ncorpus: {made.dir}")
+    return 0
+
+
+def _beam() -> Any:
+    try:
+        from ssl_jax.data.beam import prepare_by_beam
+    except ImportError as error:
+        raise UserError("--beam needs: pip install 'ssl_jax[beam]'") from error
+    return prepare_by_beam
 
 
 def inspect(args: argparse.Namespace, console: Console) -> int:
@@ -137,6 +171,29 @@ def inspect(args: argparse.Namespace, console: Console) -> int:
         target, _ = _recipe(args, console)
     batch = 0 if args.batch is None and args.step is None and args.text is None else args.batch
     inspection.inspect(target, batch=batch, step=args.step, typed=args.text, console=console)
+    return 0
+
+
+def evaluate(args: argparse.Namespace, console: Console) -> int:
+    use.import_recipe(args)
+    trained = weights.experiment_of(weights.find(args.model))
+    if trained is None or trained.task is None:
+        return use.evaluate_language_model(args, api.load(args.model), console)
+    if args.task != "perplexity" or args.window or args.stride:
+        raise UserError(f"--task, --window and --stride are of a language model; {args.model} has a task")
+    split = args.split or DEV
+    found = evaluation.evaluate_task(
+        weights.load(args.model),
+        trained.task if args.data is None else dataclasses.replace(trained.task, data=args.data),
+        split,
+        out=args.out,
+        batch_size=trained.evals.batch_size or trained.loop.micro_batch or trained.loop.batch_size,
+        progress=console.progress,
+    )
+    if args.json:
+        console.print(json.dumps({"model": args.model, "split": split, **found.scores}))
+    else:
+        evaluation.show(found, f"{args.model} on {split}", console)
     return 0
 
 
@@ -181,6 +238,7 @@ COMMANDS = {
     "tokenizer": tokenizer,
     "prepare": prepare,
     "inspect": inspect,
+    "evaluate": evaluate,
     **use.COMMANDS,
     "embed": embed,
     "export": export,

@@ -9,7 +9,7 @@ import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ssl_jax import __version__
 from ssl_jax.cli import use_options
@@ -24,7 +24,16 @@ _RECIPE = "a Python file whose config() returns an Experiment, FILE.py:FUNCTION,
 
 
 class _Parser(argparse.ArgumentParser):
-    """Mistakes in one line."""
+    """Mistakes in one line; what stands behind `--beam ... --` is kept for Beam."""
+
+    def parse_known_args(
+        self, args: Any = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        words = sys.argv[1:] if args is None else list(args)
+        at = words.index("--") if "--beam" in words and "--" in words else len(words)
+        namespace, unknown = super().parse_known_args(words[:at], namespace)
+        namespace.beam_options = words[at + 1 :]
+        return namespace, unknown
 
     def error(self, message: str) -> NoReturn:
         from ssl_jax.cli.format import complain
@@ -86,8 +95,16 @@ def parser() -> argparse.ArgumentParser:
     )
     sub = command("tokenizer", "train a recipe's tokenizer", "bert_tiny --set text.tokenizer.vocab_size=8k")
     _add_recipe(sub)
-    sub = command("prepare", "build a recipe's corpus: tokenizer and token store", "bert_tiny")
-    _add_recipe(sub)
+    _add_prepare(
+        command(
+            "prepare",
+            "build a recipe's corpus: tokenizer and token store",
+            "bert_tiny",
+            "bert_base --part 3/32",
+            "bert_base --publish",
+            "bert_base --beam -- --runner=FlinkRunner --flink_master=flink:8081",
+        )
+    )
     _add_inspect(
         command(
             "inspect",
@@ -100,7 +117,9 @@ def parser() -> argparse.ArgumentParser:
     _add_evaluate(
         command(
             "evaluate",
-            "measure a language model",
+            "measure a fine-tuned model on a split of its task, or a language model on texts",
+            "runs/glue-rte",
+            "runs/glue-rte --split test --data data/glue --out submission",
             "runs/gpt_tiny --data books.txt",
             "runs/gpt_tiny --data lambada.jsonl --task last-word",
             "runs/gpt_tiny --data questions.jsonl --task choice --json",
@@ -132,6 +151,21 @@ def parser() -> argparse.ArgumentParser:
 def _add_recipe(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("recipe", metavar="RECIPE", help=_RECIPE)
     _add_set(sub)
+
+
+def _add_prepare(sub: argparse.ArgumentParser) -> None:
+    _add_recipe(sub)
+    how = sub.add_argument_group(
+        "a corpus larger than one machine",
+        "every part, in processes that share the folder of the store or of the cache; then --publish",
+    ).add_mutually_exclusive_group()
+    how.add_argument("--part", type=_part, metavar="I/N", help="encode part I of N, from 0")
+    how.add_argument("--publish", action="store_true", help="put the parts together")
+    how.add_argument(
+        "--beam",
+        action="store_true",
+        help="all of it as an Apache Beam pipeline, whose own options follow behind --",
+    )
 
 
 def _add_set(sub: argparse.ArgumentParser) -> None:
@@ -232,9 +266,16 @@ def _add_inspect(sub: argparse.ArgumentParser) -> None:
 
 def _add_evaluate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("model", metavar="MODEL", help="a workdir, WORKDIR@STEP or an exported directory")
-    sub.add_argument("--data", metavar="PATH", help="files, or tfds:name/config:split")
+    sub.add_argument("--data", metavar="PATH", help="files or folders, or tfds:name/config:split")
     use_options.add_evaluate(sub)
     _add_recipe_file(sub)
+
+
+def _part(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
+        raise argparse.ArgumentTypeError(f"{text} is no part I/N with I from 0 to N-1, as in 0/32")
+    return int(part), int(parts)
 
 
 def _add_export(sub: argparse.ArgumentParser) -> None:

@@ -90,11 +90,9 @@ def predict(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def evaluate(args: argparse.Namespace, console: Console) -> int:
-    return evaluate_language_model(args, _open(args), console)
-
-
 def evaluate_language_model(args: argparse.Namespace, model: api.Model, console: Console) -> int:
+    if args.split or args.out:
+        raise UserError(f"--split and --out are of a fine-tuned model, and {args.model} has no task")
     if args.data is None:
         raise UserError("say what to measure on: --data FILES, or --data tfds:name/config:split")
     if args.task != "perplexity" and (args.window or args.stride):
@@ -170,4 +168,4 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-COMMANDS = {"evaluate": evaluate, "fill-mask": fill_mask, "generate": generate, "predict": predict}
+COMMANDS = {"fill-mask": fill_mask, "generate": generate, "predict": predict}

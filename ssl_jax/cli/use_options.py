@@ -95,7 +95,11 @@ def add_embed(sub: argparse.ArgumentParser) -> None:
 
 
 def add_evaluate(sub: argparse.ArgumentParser) -> None:
-    """Of a language model."""
+    """Of a fine-tuned model first, then of a language model."""
+    sub.add_argument(
+        "--split", metavar="S", help="of a fine-tuned model: dev (default), test, ax of MNLI, all of one file"
+    )
+    sub.add_argument("--out", type=Path, metavar="DIR", help="of a fine-tuned model: write predictions there")
     sub.add_argument(
         "--task",
         choices=("perplexity", "last-word", "choice"),

@@ -14,13 +14,15 @@ from ssl_jax.data.config import (
     Weighted,
 )
 from ssl_jax.data.corpus import Corpus, open_corpus
+from ssl_jax.data.order import train_tokenizer
+from ssl_jax.data.parts import prepare_part, publish
 from ssl_jax.data.plan_chunks import Chunks
 from ssl_jax.data.plan_mixture import MixUnit
 from ssl_jax.data.plan_packed import Packed
 from ssl_jax.data.plan_pairs import Pairs
 from ssl_jax.data.plan_tags import Tagged, sentence, typed_sentence
 from ssl_jax.data.plan_windows import Outside, Windows
-from ssl_jax.data.prepare import prepare, prepared, train_tokenizer
+from ssl_jax.data.prepare import prepare, prepared
 from ssl_jax.data.store import Damaged, Store
 from ssl_jax.data.table import Labelled, Record, Table
 
@@ -50,7 +52,9 @@ __all__ = [
     "Windows",
     "open_corpus",
     "prepare",
+    "prepare_part",
     "prepared",
+    "publish",
     "sentence",
     "train_tokenizer",
     "typed_sentence",

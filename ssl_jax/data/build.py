@@ -13,7 +13,7 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,23 +26,43 @@ from ssl_jax.data.report import Counts
 from ssl_jax.data.sources import Opened
 from ssl_jax.data.split import KeySet, keys_of
 from ssl_jax.data.writer import HashedFile, SideWriter, Torn, token_dtype
+from ssl_jax.text import EncodedDoc
 from ssl_jax.types import Progress, Tokenizer
 
 BATCH_CHARACTERS = 4 << 20
 BATCH_DOCUMENTS = 1 << 15
 COMMIT_SECONDS = 10.0
 
+Encode = Callable[[list[Any]], list[EncodedDoc]]  # of a batch's documents
+
 
 @dataclass
 class Batch:
-    """Documents of one source, keys [n] uint64; next: the place after them (source, input, record)."""
+    """Documents of one source, as texts or (from a shard) encoded, and their keys [n] uint64.
 
-    texts: list[str]
+    next: the place after them, by which their stream can be begun again; of texts (source, input, record).
+    """
+
+    documents: list[Any]
     keys: np.ndarray
     source: int
     bad: list[Bad]
     next: tuple[int, int, int]
     done: float  # of the sources' sizes
+    seconds: float = 0.0  # that encoding took, where it was done elsewhere
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What a store is built from.
+
+    kind: a word for what is done with it; no journal is read with a feed of another kind, whose places are
+    others.  batches: the stream from a place on.  encode: makes `EncodedDoc`s of a batch's documents.
+    """
+
+    kind: str
+    batches: Callable[[tuple[int, int, int]], Iterable[Batch]]
+    encode: Encode
 
 
 def batches(sources: Sequence[Opened], start: tuple[int, int, int]) -> Iterator[Batch]:
@@ -167,36 +187,35 @@ class Build:
             },
         )
 
-    def run(self, sources: Sequence[Opened], encoder: Any, limit: int, data: Any, progress: Progress) -> None:
-        """Reads what is left of the sources.  limit: keys below it are held out."""
-        total = int(sum(i.size for s in sources for i in s.inputs))
-        threads = data.num_threads or available_cores()
+    def run(self, feed: Feed, total: int, limit: int, data: Any, progress: Progress) -> None:
+        """Appends what is left of the feed.  total: characters; limit: keys below it are held out."""
         began = last = time.monotonic()
-        with contextlib.closing(ahead(batches(sources, self.place))) as stream:
+        with contextlib.closing(ahead(feed.batches(self.place))) as stream:
             for batch in stream:
-                self._append(batch, encoder, limit, data, threads)
+                self._append(batch, feed.encode, limit, data)
                 now = time.monotonic()
                 self.counts.values["seconds"] += now - began
                 began = now
                 tokens = self.counts.values["tokens"]
-                progress(f"tokenize ({tokens:,} tokens)", int(batch.done), total, "characters")
+                progress(f"{feed.kind} ({tokens:,} tokens)", int(batch.done), total, "characters")
                 if now - last >= COMMIT_SECONDS:
                     self.commit()
                     last = began = time.monotonic()
         self.counts.check_bad(data.max_bad)
 
-    def _append(self, batch: Batch, encoder: Any, limit: int, data: Any, threads: int) -> None:
+    def _append(self, batch: Batch, encode: Encode, limit: int, data: Any) -> None:
         counts = self.counts
-        counts.values["records"] += len(batch.texts)
+        counts.values["records"] += len(batch.documents)
+        counts.values["seconds"] += batch.seconds
         counts.add_bad(batch.bad, data.max_bad)
         fresh = self.seen.add(batch.keys)
         self.keys.write(batch.keys[fresh].astype("<u8"))
-        texts, keys = batch.texts, batch.keys
+        documents, keys = batch.documents, batch.keys
         counts.values["duplicates"] += int((~fresh).sum())
         if data.dedup and not fresh.all():
-            texts, keys = [t for t, new in zip(texts, fresh) if new], keys[fresh]
-        if texts:
-            docs = encoder.encode_documents(texts, threads)
+            documents, keys = [d for d, new in zip(documents, fresh) if new], keys[fresh]
+        if documents:
+            docs = encode(documents)
             full = np.array([len(d.tokens) > 0 for d in docs], bool)
             held = keys < np.uint64(limit)
             counts.values["empty"] += int((~full).sum())

@@ -199,4 +199,9 @@ def locked(path: Path, waiting=lambda: None) -> Iterator[None]:
         except BlockingIOError:
             waiting()
             fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+                raise
+            what = "this file system has no file locks (Lustre has them with -o flock)"
+            raise Failure(f"{path}: {what}; set data.store or SSL_JAX_CACHE to one that has") from error
         yield

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ssl_jax.data.config import HuggingFace
-from ssl_jax.data.readers import Bad, Record, check_text
+from ssl_jax.data.readers import Bad, Input, Record, check_text
+from ssl_jax.data.stretches import stretches
 from ssl_jax.types import UserError
 
 _READ = 256  # rows at once
@@ -39,6 +40,9 @@ class HuggingFaceInput:
     def identity(self) -> list[Any]:
         # The fingerprint covers the files and what the library did to them.
         return ["hf", self.name, self._rows._fingerprint, len(self._rows), self._key]
+
+    def cut(self, count: int) -> tuple[Input, ...]:
+        return stretches(self, len(self._rows), count)
 
     def records(self, start: int = 0) -> Iterator[Record]:
         for first in range(start, len(self._rows), _READ):

@@ -28,24 +28,15 @@ def sentence(
     tags: one a word, None where they aren't known.  file, lines: where each word was read, for complaints.
     """
     text, spans = joined(words, separator)
-    return _record(text, spans, tags, file, lines)
-
-
-def typed_sentence(text: str, boundaries: Words) -> Record:
-    """The same of a text as somebody typed it, its words by a recipe's word boundaries (`text.words`)."""
-    text = clean(text)
-    return _record(text, word_spans(text, boundaries))
-
-
-def _record(
-    text: str,
-    spans: np.ndarray,
-    tags: Sequence[str] | None = None,
-    file: str = "",
-    lines: Sequence[int] = (),
-) -> Record:
     fields = {"spans": tuple(map(tuple, spans.tolist())), "file": file, "lines": tuple(lines)}
     return Record((text,), None if tags is None else tuple(tags), fields)
+
+
+def typed_sentence(text: str, boundaries: Words, separator: str = " ") -> Record:
+    """The same of a text that somebody typed, its words joined as those that the model learnt from: "Paris!"
+    is read as "Paris !", say.  boundaries: a recipe's text.words; align.word_spans says where they were."""
+    text = clean(text)
+    return sentence([text[a:b] for a, b in word_spans(text, boundaries)], separator=separator)
 
 
 class Cut(NamedTuple):
@@ -83,10 +74,12 @@ class Tagged:
 
     A row's fields: the number of its `sentence`; its words, their spans in the sentence's text, and the
     `first` token of each in the row's part ([W] int64, -1 where a word has none of its own); file and lines.
-    Its label: the words' tags, or None.
+    Its label: the words' tags, or None.  separator: what stands between the words of a text, in the examples
+    (the task says the same) and in what is typed later.
     """
 
     length: int = 128
+    separator: str = " "
 
     def open(self, store: Table, seed: int, shuffle: bool = True) -> OpenPlan:
         at_least(self.length, 8, "Tagged")
@@ -99,7 +92,7 @@ class Tagged:
 class OpenTagged(OpenTable):
     def __init__(self, plan: Tagged, table: Table, seed: int, shuffle: bool):
         self._plan = plan
-        self._firsts = aligned(table)
+        self._firsts = aligned(table, plan.separator)
         self._rows: list[tuple[int, Cut]] = []
         self._lost_tokens = 0
         for i, (first, _) in enumerate(self._firsts):
@@ -145,13 +138,20 @@ class OpenTagged(OpenTable):
         return "; ".join(out)
 
 
-def aligned(table: Table) -> list[Firsts]:
-    """The first tokens of each record's words.  Raises UserError where a sentence has no token."""
+def aligned(table: Table, separator: str = " ") -> list[Firsts]:
+    """The first tokens of each record's words.  Raises UserError where a sentence has no token, or other
+    characters than the separator between its words."""
     offsets = [table.offsets(i, 0) for i in range(table.num_documents)]
     for i, (record, found) in enumerate(zip(table.records, offsets)):
         if not 0 < len(found) == len(table.encoded(i)[0].tokens):
             what = f"no token has a place in the sentence {record.texts[0][:60]!r}; leave it out"
             raise UserError(f"{place_of(record.fields)}{what}")
+        text, spans = record.texts[0], record.fields["spans"]
+        if len(spans) > 1 and (between := text[spans[0][1] : spans[1][0]]) != separator:
+            raise UserError(
+                f"{place_of(record.fields)}words are joined by {between!r} (task.separator), and "
+                f"objective.plan.separator={separator!r}: set both to the same"
+            )
     texts = [record.texts[0] for record in table.records]
     spans = [np.array(record.fields["spans"], np.int64).reshape(-1, 2) for record in table.records]
     return first_tokens(table.tokenizer, texts, offsets, spans)

@@ -16,6 +16,10 @@ from ssl_jax.text import EncodedDoc
 from ssl_jax.text.chars import CharTable, clean, codes
 from ssl_jax.types import OpenPlan, Row, UserError
 
+ELSEWHERE = (
+    -1,
+    -1,
+)  # a row's label: the answer is in other windows, and nothing is to be learnt from this one
 SPECIALS = 3  # [CLS] question [SEP] context [SEP]
 INVISIBLE = ("Cc", "Cf", "Zl", "Zp", "Zs")  # Unicode's categories of control, format and white space
 _VISIBLE = CharTable(lambda char: unicodedata.category(char) not in INVISIBLE)
@@ -67,7 +71,7 @@ class Windows:
 
     A record's label is the answer's (begin, end) in characters of the context, () where there is none, None
     where it isn't known.  A row's label is the answer's (first, last) token in its window, () where [CLS] is
-    the answer, None where nothing is to be learnt.  Row.fields are the record's, and its `Window`.
+    the answer, ELSEWHERE, or None.  Row.fields are the record's, and its `Window`.
 
     outside: BERT points all windows without their question's answer to [CLS].  Right where questions may
     have no answer (SQuAD 2.0), since the null score is read from every window.  Where each has one
@@ -110,7 +114,7 @@ class OpenWindows(OpenTable):
         for i in range(table.num_documents):
             question, context = (len(e.tokens) for e in table.encoded(i))
             if not context:
-                raise UserError(f"example {i + 1}: its context has no token")
+                raise UserError(f"{table.records[i].place or f'example {i + 1}'}: its context has no token")
             self._cut += question > plan.question
             question = min(question, plan.question)
             room = plan.length - SPECIALS - question
@@ -130,12 +134,11 @@ class OpenWindows(OpenTable):
         held = [start <= first and last < min(start + room, context) for start in starts]
         self._lost += not any(held)
         self._outside += len(held) - sum(held)
-        drop = self._plan.outside is Outside.DROP
+        without = ELSEWHERE if self._plan.outside is Outside.DROP else ()
         found = [
-            (start, (first - start, last - start) if here else None if drop else ())
-            for start, here in zip(starts, held)
+            (start, (first - start, last - start) if here else without) for start, here in zip(starts, held)
         ]
-        return [x for x in found if x[1] is not None] if shuffle else found
+        return [(start, label) for start, label in found if label != ELSEWHERE] if shuffle else found
 
     def _characters(self, table: Table, i: int) -> tuple[np.ndarray, np.ndarray]:
         context = table.records[i].texts[1]

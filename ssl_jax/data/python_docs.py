@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ssl_jax.data.readers import Record
+from ssl_jax.data.readers import Input, Record
 from ssl_jax.types import UserError
 
 _SKIPPED = {
@@ -45,6 +45,9 @@ class PythonDocsInput:
         for path in self._files():
             digest.update(path.relative_to(self._root).as_posix().encode() + b"\0" + path.read_bytes())
         return ["python-docs", platform.python_version(), digest.hexdigest()]
+
+    def cut(self, count: int) -> tuple[Input, ...]:
+        return (self,)  # it is small
 
     def records(self, start: int = 0) -> Iterator[Record]:
         if self._texts is None:

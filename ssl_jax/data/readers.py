@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records of files: plain text, JSON lines, Parquet.  Memory: one document, whatever the file's size."""
 
+import dataclasses
 import functools
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from ssl_jax.data.config import Unit
 from ssl_jax.data.files import EXPANSION, chunks, content_hash, suffix
-from ssl_jax.types import UserError
 
 _PATTERNS = {
     Unit.LINE: re.compile(rb"\n"),
@@ -50,6 +51,7 @@ class Input(Protocol):
     def size(self) -> float: ...  # characters, roughly; only shares out the tokenizer's sample
     def identity(self) -> list[Any]: ...  # JSON; changes when the documents may have changed
     def records(self, start: int = 0) -> Iterator[Record]: ...  # without the first `start` records
+    def cut(self, count: int) -> "tuple[Input, ...]": ...  # at most so many, with the same records in order
 
 
 def regions(pieces: Iterable[bytes], pattern: re.Pattern[bytes] | None, held: int, limit: int):
@@ -100,22 +102,34 @@ def _last_end(window: bytes, pattern: re.Pattern[bytes] | None, end: int, litera
 
 
 @dataclass(frozen=True)
-class _File:
+class File:
+    """piece: (k, n) is the k-th of n pieces of the file, cut by what its size says of its text's length."""
+
     name: str
     path: Path
     max_bytes: int
+    piece: tuple[int, int] = field(default=(0, 1), kw_only=True)
 
     @property
     def size(self) -> float:
         kind, packed = suffix(self.name)
-        return self.path.stat().st_size * EXPANSION.get(packed or kind, 1.0)
+        return self.path.stat().st_size * EXPANSION.get(packed or kind, 1.0) / self.piece[1]
+
+    def cut(self, count: int) -> tuple[Input, ...]:
+        return tuple(dataclasses.replace(self, piece=(k, count)) for k in range(count))
+
+    def _span(self) -> tuple[float, float]:
+        """The piece's documents begin at these bytes of the decompressed text; the last piece is open."""
+        k, n = self.piece
+        width = int(self.size) if n > 1 else 0
+        return k * width, (k + 1) * width if k + 1 < n else math.inf
 
     def records(self, start: int = 0) -> Iterator[Record]:
         return itertools.islice(self._records(), start, None)
 
 
 @dataclass(frozen=True)
-class TextInput(_File):
+class TextInput(File):
     unit: Unit = Unit.LINE
     separator: str | None = None
 
@@ -130,15 +144,22 @@ class TextInput(_File):
             held = len(self.separator.encode()) - 1
         else:
             held = 0 if self.unit in (Unit.LINE, Unit.FILE) else -1
-        for _, text in decoded(self.path, pattern, held, self.max_bytes):
+        for _, text in decoded(self.path, pattern, held, self.max_bytes, self._span()):
             if isinstance(text, Bad):
                 yield text
             elif not text.isspace():
                 yield text.replace("\r\n", "\n") if "\r" in text else text
 
 
-def decoded(path: Path, pattern: re.Pattern[bytes] | None, held: int, limit: int):
-    """(where, text or Bad) for each document that isn't empty; where() is its (offset, line)."""
+def decoded(
+    path: Path,
+    pattern: re.Pattern[bytes] | None,
+    held: int,
+    limit: int,
+    span: tuple[float, float] = (0, math.inf),
+):
+    """(where, text or Bad) for each document that isn't empty and begins in the span; where() is its
+    (offset, line).  What lies before the span is read, since nothing says where its documents end."""
     lines = 0
     for offset, region, (missing, feeds) in regions(chunks(path), pattern, held, limit):
         if offset == 0:
@@ -148,15 +169,24 @@ def decoded(path: Path, pattern: re.Pattern[bytes] | None, held: int, limit: int
                 return
             if region.startswith(b"\xef\xbb\xbf"):
                 region, offset = region[3:], 3
-        if missing:
+        if offset >= span[1]:
+            return
+        end = offset + missing + len(region)
+        if end <= span[0]:
+            lines += feeds + region.count(b"\n")
+            continue
+        if missing and offset >= span[0]:
             yield None, Bad(str(path), offset, f"a document of more than {limit} bytes", lines + 1)
         offset, lines = offset + missing, lines + feeds
         where = _Where(region, pattern, offset, lines)
         clean = b"\0" not in region
         documents = pattern.split(region) if pattern else [region]
+        whole = span[0] <= offset and end <= span[1]
         for i, raw in enumerate(documents):
             if missing and i == 0:
                 continue  # the end of that document
+            if not whole and not span[0] <= where.start(i) < span[1]:
+                continue
             if len(raw) > limit:
                 at, line = where(i)
                 yield None, Bad(str(path), at, f"a document of more than {limit} bytes", line)
@@ -187,18 +217,20 @@ def _not_text(head: bytes) -> str | None:
 
 
 class _Where:
-    """Byte offset and line of a document of a region: worked out only where a record is bad."""
+    """Byte offset and line of a document of a region: worked out only where they are asked for."""
 
     def __init__(self, region: bytes, pattern: re.Pattern[bytes] | None, offset: int, lines: int):
         self._region, self._pattern, self._offset = region, pattern, offset
-        self._starts: list[int] | None = None
         self._seen, self._line = 0, lines + 1
 
+    @functools.cached_property
+    def _starts(self) -> list[int]:
+        return [0, *(m.end() for m in self._pattern.finditer(self._region))] if self._pattern else [0]
+
+    def start(self, document: int) -> int:
+        return self._offset + self._starts[document]
+
     def __call__(self, document: int, within: int = 0) -> tuple[int, int]:
-        if self._starts is None:
-            self._starts = [0]
-            if self._pattern:
-                self._starts += [m.end() for m in self._pattern.finditer(self._region)]
         at = self._starts[document] + within
         self._line += self._region.count(b"\n", self._seen, at)  # documents are asked for in order
         self._seen = at
@@ -206,14 +238,14 @@ class _Where:
 
 
 @dataclass(frozen=True)
-class JsonInput(_File):
+class JsonInput(File):
     text_key: str = "text"
 
     def identity(self) -> list[Any]:
         return ["json", self.name, content_hash(self.path), self.text_key]
 
     def _records(self) -> Iterator[Record]:
-        for where, line in decoded(self.path, _PATTERNS[Unit.LINE], 0, self.max_bytes):
+        for where, line in decoded(self.path, _PATTERNS[Unit.LINE], 0, self.max_bytes, self._span()):
             if isinstance(line, Bad):
                 yield line
             elif not line.isspace():
@@ -250,38 +282,6 @@ def check_text(value: Any, key: str, key_is_there: bool = True) -> tuple[str, st
         except UnicodeEncodeError:
             return "", f"field {key!r} holds half a surrogate pair"
     return value, None
-
-
-@dataclass(frozen=True)
-class ParquetInput(_File):
-    text_key: str = "text"
-
-    def identity(self) -> list[Any]:
-        return ["parquet", self.name, content_hash(self.path), self.text_key]
-
-    def _records(self) -> Iterator[Record]:
-        try:
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-        except ImportError as error:
-            raise UserError(f"{self.path}: reading Parquet needs: pip install 'ssl_jax[parquet]'") from error
-        try:
-            file = pq.ParquetFile(self.path)
-            if self.text_key not in file.schema_arrow.names:
-                names = ", ".join(file.schema_arrow.names)
-                raise UserError(
-                    f"{self.path}: no column {self.text_key!r} (set data.text_key); it has: {names}"
-                )
-            row = 0
-            for batch in file.iter_batches(batch_size=256, columns=[self.text_key]):
-                for value in batch.column(0).to_pylist():
-                    text, reason = check_text(value, self.text_key)
-                    yield text if reason is None else Bad(str(self.path), row, reason, unit="row")
-                    row += 1
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(
-                f"{self.path}: not a readable Parquet file: {str(error).splitlines()[0]}"
-            ) from error
 
 
 def detect_unit(path: Path, several: bool) -> Unit:

@@ -21,7 +21,8 @@ from ssl_jax.data.config import (
     Weighted,
 )
 from ssl_jax.data.files import listing, suffix
-from ssl_jax.data.readers import Input, JsonInput, ParquetInput, Record, TextInput, detect_unit
+from ssl_jax.data.parquet import ParquetInput
+from ssl_jax.data.readers import Input, JsonInput, Record, TextInput, detect_unit
 from ssl_jax.types import UserError
 
 _KINDS = {".jsonl": "json", ".ndjson": "json", ".json": "json", ".parquet": "parquet", ".pq": "parquet"}

@@ -28,11 +28,13 @@ class Record:
 
     texts: what the model reads, one string or a pair.  label: what it must say (None: not known, as in a
     test split).  fields: whatever else the task needs to judge or to write predictions (an id, the answers).
+    place: file and line, for messages.
     """
 
     texts: tuple[str, ...]
     label: Any = None
     fields: Mapping[str, Any] = field(default_factory=dict)
+    place: str = field(default="", compare=False)
 
 
 class Table:

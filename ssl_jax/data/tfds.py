@@ -11,7 +11,8 @@ from typing import Any
 from ssl_jax.data import tfds_prepare
 from ssl_jax.data.config import Tfds
 from ssl_jax.data.files import content_hash
-from ssl_jax.data.readers import Bad, Record, check_text
+from ssl_jax.data.readers import Bad, Input, Record, check_text
+from ssl_jax.data.stretches import stretches
 from ssl_jax.types import Failure, UserError
 
 _READ = 256  # examples at once
@@ -102,6 +103,9 @@ class TfdsInput:
         hashes = [content_hash(Path(path)) if Path(path).is_file() else path for path in files]
         return ["tfds", self.name, len(self._examples), self._source.text_key, hashes]
 
+    def cut(self, count: int) -> tuple[Input, ...]:
+        return stretches(self, len(self._examples), count)
+
     def records(self, start: int = 0) -> Iterator[Record]:
         for first in range(start, len(self._examples), _READ):
             numbers = range(first, min(first + _READ, len(self._examples)))
@@ -110,15 +114,26 @@ class TfdsInput:
                 yield text if reason is None else Bad(self.name, number, reason, unit="example")
 
     def _read(self, numbers: Sequence[int]) -> list[Any]:
-        why = "examples are missing"
-        try:
-            values = self._examples.__getitems__(list(numbers))
-            for part in self._source.text_key.split("/"):
-                values = [value[part] for value in values]
-            # An ArrayRecord file cut at a block's end gives empty examples, without an error.
-            if len(values) == len(numbers) and None not in values:
-                return values
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            why = str(error).splitlines()[0]
-        what = f"{self._builder.data_path} is damaged ({why}); delete it, it will be prepared again"
-        raise UserError(f"{self.name}: {what}")
+        values = fetch(self._examples, numbers, self._builder, self.name)
+        for part in self._source.text_key.split("/"):
+            values = [value[part] for value in values]
+        return values
+
+
+def fetch(
+    examples: Sequence[Mapping[str, Any]], numbers: Sequence[int], builder: Any, name: str
+) -> list[Mapping[str, Any]]:
+    """The examples of these numbers.  Raises UserError where their files are damaged."""
+    why = "examples are missing"
+    try:
+        values = examples.__getitems__(list(numbers))
+        # An ArrayRecord file cut at a block's end gives empty examples, without an error.
+        if len(values) == len(numbers) and not any(map(_is_missing, values)):
+            return values
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        why = str(error).splitlines()[0]
+    raise UserError(f"{name}: {builder.data_path} is damaged ({why}); delete it, it will be prepared again")
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, Mapping) and any(map(_is_missing, value.values())))

@@ -39,20 +39,23 @@ def keep_tokenizer(hf_dir: Path, out_dir: Path) -> None:
     if _restore(hf_dir, out_dir):
         return
     settings = _read_json(hf_dir / CONFIG)
-    config = _tokenizer_json(hf_dir, settings)
-    for token in (settings.get("added_tokens_decoder") or {}).items():
-        _put_added(config, int(token[0]), token[1])
-    names = _names(settings, _read_json(hf_dir / "special_tokens_map.json"))
     try:
+        config = _tokenizer_json(hf_dir, settings)
+        for i, token in (settings.get("added_tokens_decoder") or {}).items():
+            _put_added(config, int(i), token)
         vocab = _library(config).get_vocab()
-        names = {role: name for role, name in names.items() if name in vocab}
-        if "pad" not in names and "eos" in names:
-            names["pad"] = names["eos"]
+    except UserError:
+        raise
+    except Exception as error:  # the library raises bare Exception
+        raise UserError(f"{hf_dir}: no tokenizer that `tokenizers` can open: {error}") from None
+    names = _names(settings, _read_json(hf_dir / "special_tokens_map.json"))
+    names = {role: name for role, name in names.items() if name in vocab}
+    if "pad" not in names and "eos" in names:
+        names["pad"] = names["eos"]
+    try:
         find_specials(config, vocab, names)
     except UserError as error:
         raise UserError(f"{hf_dir}: {error}; name one in {CONFIG}") from None
-    except Exception as error:  # the library raises bare Exception
-        raise UserError(f"{hf_dir}: no tokenizer that `tokenizers` can open: {error}") from None
     store.write_dir(out_dir, {wordpiece.FILE: _compact(config)}, wordpiece.KIND, {"specials": names})
 
 
@@ -154,7 +157,7 @@ def _put_added(config: dict[str, Any], i: int, token: Mapping[str, Any]) -> None
     """An added token as tokenizer_config.json has it, whose flags win over tokenizer.json's."""
     flags = ("single_word", "lstrip", "rstrip", "normalized", "special")
     entry = special_token(i, token["content"], **{flag: bool(token.get(flag)) for flag in flags})
-    others = [other for other in config["added_tokens"] if other["id"] != i]
+    others = [other for other in config.get("added_tokens") or [] if other["id"] != i]
     config["added_tokens"] = sorted([*others, entry], key=lambda other: other["id"])
 
 

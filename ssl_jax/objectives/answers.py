@@ -122,15 +122,18 @@ def most_context(
     windows: Sequence[Window], w: int, first: Numbers, last: Numbers
 ) -> Bool[np.ndarray, " spans"]:
     """Whether window w, of all the windows, is the one where each of its own spans has most context."""
-    begin, stop = windows[w].start + first, windows[w].start + last
-
-    def context(window: Window) -> Float[np.ndarray, " spans"]:
-        left, right = begin - window.start, window.stop - 1 - stop
-        size = 0.01 * (window.stop - window.start)
-        return np.where((left >= 0) & (right >= 0), np.minimum(left, right) + size, -np.inf)
-
-    mine, most = context(windows[w]), np.ones(len(first), bool)
+    mine = windows[w]
+    first, last = mine.start + first, mine.start + last
+    here, most = context(mine, first, last), np.ones(len(first), bool)
     for other, window in enumerate(windows):
-        if other != w and window.start < windows[w].stop and windows[w].start < window.stop:
-            most &= mine > context(window) if other < w else mine >= context(window)
+        if other != w and window.start < mine.stop and mine.start < window.stop:
+            there = context(window, first, last)
+            most &= here > there if other < w else here >= there
     return most
+
+
+def context(window: Window, first: Numbers, last: Numbers) -> Float[np.ndarray, " spans"]:
+    """BERT's measure of a window for spans of the whole context's tokens; -inf where they don't lie in it."""
+    left, right = first - window.start, window.stop - 1 - last
+    size = 0.01 * (window.stop - window.start)
+    return np.where((left >= 0) & (right >= 0), np.minimum(left, right) + size, -np.inf)

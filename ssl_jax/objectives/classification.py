@@ -54,6 +54,10 @@ class Classification(Objective):
         """Raises UserError where tokenizer, labels and class weights don't fit together."""
         names = ("bos", "eos") if self.read is Read.LAST else ("cls", "sep")
         require("Classification", meta, self.plan, names, "Labelled(length=128)")
+        if self.regression and meta.labels:
+            raise UserError(
+                f"objective.regression is for numbers, but the task has the classes {', '.join(meta.labels)}"
+            )
         if not self.regression and len(meta.labels) < 2:
             raise UserError(f"Classification needs two classes or more; the task has {meta.labels or 'none'}")
         if self.class_weights and len(self.class_weights) != len(meta.labels):

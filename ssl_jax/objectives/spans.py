@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ssl_jax import nn
+from ssl_jax.data.plan_windows import ELSEWHERE
 from ssl_jax.objectives.reading import marked_text
 from ssl_jax.objectives.rows import lay_out_texts, require, texts_spec
 from ssl_jax.objectives.terms import cross_entropy_terms
@@ -27,7 +28,7 @@ class SpanPrediction(Objective):
 
     A row is `[CLS] question [SEP] context [SEP]`, a window of data.Windows.  Fields of a batch: tokens,
     types, segments [B, T] int32; start, end [B] int32, positions; weight [B] float32, 0 where the answer
-    isn't known.
+    isn't known or the row's label is ELSEWHERE.
 
     Loss, in nats, with w the weights, s and e the logits of the two vectors (one kernel [D, 2]) and R the
     rows of the whole global batch:
@@ -55,9 +56,10 @@ class SpanPrediction(Objective):
         specials = self.meta.tokenizer.specials
         fields = lay_out_texts(self.plan.length, specials.pad, specials.cls, specials.sep, row.parts)
         first = len(row.parts[0].tokens) + 2
-        start, end = (first + token for token in row.label) if row.label else (0, 0)
-        weight = np.float32(row.label is not None)
-        return {**fields, "start": np.array(start, "i4"), "end": np.array(end, "i4"), "weight": weight}
+        known = row.label not in (None, ELSEWHERE)
+        start, end = (first + token for token in row.label) if known and row.label else (0, 0)
+        place = lambda position: np.array(position, np.int32)
+        return {**fields, "start": place(start), "end": place(end), "weight": np.float32(known)}
 
     def heads(self, trunk: Any, rngs: Any) -> dict[str, Any]:
         return {"span": nn.TokenClassifier(trunk, 2, rngs=rngs)}

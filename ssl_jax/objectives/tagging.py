@@ -99,7 +99,7 @@ class Tagging(Objective):
         opening, *words = (marked_text(self.meta, run, {}) for run in np.split(tokens[:-1], firsts))
         named = [f"{word}/{self.meta.labels[at]}" for word, at in zip(words, example["labels"][firsts])]
         text = [opening, *named, marked_text(self.meta, tokens[-1:], {})]
-        unknown = [] if len(firsts) else ["labels: unknown (a test split)"]
+        unknown = [] if len(firsts) else ["labels: unknown"]
         return "\n".join([" ".join(text), *unknown, f"{length - real} of {length} positions are padding"])
 
 

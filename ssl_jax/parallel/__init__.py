@@ -2,7 +2,7 @@
 """Where things live: the mesh, logical axes, and the processes of a run."""
 
 from ssl_jax.parallel.activations import length_is_sharded, shard
-from ssl_jax.parallel.distributed import agree, cluster, initialize
+from ssl_jax.parallel.distributed import agree, cluster, initialize, several
 from ssl_jax.parallel.mesh import MeshConfig, current, once, use
 from ssl_jax.parallel.rules import Rules, axes_of, batch_sharding, shardings, spec_of
 
@@ -17,6 +17,7 @@ __all__ = [
     "initialize",
     "length_is_sharded",
     "once",
+    "several",
     "shard",
     "shardings",
     "spec_of",

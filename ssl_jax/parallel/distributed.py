@@ -32,6 +32,15 @@ def cluster(env: dict[str, str] | None = None) -> str | None:
     return None
 
 
+def several(num_processes: int | None = None) -> bool:
+    """Whether this is one of several processes, as far as a flag and the environment know; uses no device.
+
+    num_processes: as `initialize` takes it.  What a TPU VM pod outside GKE is, only jax can find out.
+    """
+    number = _integer(NUM_PROCESSES, num_processes)
+    return cluster() is not None if number is None else number > 1
+
+
 def initialize(
     coordinator: str | None = None,
     num_processes: int | None = None,

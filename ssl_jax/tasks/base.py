@@ -12,7 +12,7 @@ import numpy as np
 from ssl_jax.data import Record
 from ssl_jax.types import Row, UserError
 
-TRAIN, HELDOUT = "train", "heldout"
+TRAIN, DEV, HELDOUT = "train", "dev", "heldout"  # two splits, and the name of the first evaluation
 CONSTANT = "constant"  # the metric that is 1 where the same was predicted of every example: a run that failed
 
 
@@ -49,7 +49,11 @@ class Task(abc.ABC):
     @property
     def evaluations(self) -> Mapping[str, str]:
         """Name -> split that is measured during training; the first is always `heldout`."""
-        return {HELDOUT: "dev"}
+        return {HELDOUT: DEV}
+
+    def splits(self, split: str) -> Mapping[str, str]:
+        """Name -> what to `read`, for `evaluate --split`: some tasks have a split in several parts."""
+        return self.evaluations if split == DEV else {split: split}
 
     @abc.abstractmethod
     def read(self, split: str) -> list[Record]:

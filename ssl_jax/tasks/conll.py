@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from ssl_jax.data import Record, sentence
 from ssl_jax.objectives import word_labels
-from ssl_jax.tasks.base import HELDOUT, TRAIN, Predicted, Task
-from ssl_jax.tasks.entities import TAG, precision_recall_f1
+from ssl_jax.tasks.base import CONSTANT, HELDOUT, TRAIN, Predicted, Task
+from ssl_jax.tasks.entities import TAG, f1_precision_recall
 from ssl_jax.tasks.tagged import Columns, Features, one_file, read_columns, read_features
 from ssl_jax.types import UserError
 
@@ -20,10 +20,10 @@ TAG_COLUMN = "task.columns.tag says which column holds it"
 
 
 class TagMetric(enum.Enum):
-    """What picks the best checkpoint: F1 of entities (conlleval's), or the share of words tagged right."""
+    """What is judged, by which metrics: whole entities, as conlleval has them, or each word."""
 
-    ENTITIES = "f1"
-    WORDS = "accuracy"
+    ENTITIES = ("f1", "precision", "recall")
+    WORDS = ("accuracy",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,9 @@ class Conll(Task):
 
     data: a folder with a file for each of train, dev and test, found by its name (patterns as in a shell,
     without .gz, .xz or .zst); None is builder.  separator: how words are joined to a text; "" for scripts
-    that put nothing between them.  names: the tags in the order of their ids; () is those of the training
-    side, sorted.  A test file may have no tags.  Sequences that are no legal BIO are read as conlleval reads
-    them (entities.py).
+    that put nothing between them (the plan's is the same).  names: the tags in the order of their ids; () is
+    those of the training side, sorted.  A test file may have no tags.  Sequences that are no legal BIO are
+    read as conlleval reads them (entities.py).
     """
 
     by: TagMetric = TagMetric.ENTITIES
@@ -47,8 +47,8 @@ class Conll(Task):
     names: tuple[str, ...] = ()
 
     @property
-    def metric(self) -> str:
-        return f"{HELDOUT}/{self.by.value}"
+    def metrics(self) -> tuple[str, ...]:
+        return tuple(f"{HELDOUT}/{metric}" for metric in self.by.value)
 
     def read(self, split: str) -> list[Record]:
         patterns = {TRAIN: self.train, "dev": self.dev, TEST: self.test}
@@ -77,7 +77,7 @@ class Conll(Task):
         return self.names or tuple(sorted({tag for record in train for tag in record.label}))
 
     def score(self, predicted: Mapping[str, Predicted], labels: tuple[str, ...]) -> dict[str, float]:
-        """`NAME/accuracy` over all words and, of entities, `NAME/precision`, `/recall` and `/f1`.
+        """`NAME/accuracy` over all words and, of entities, `NAME/f1`, `/precision` and `/recall`.
 
         A word without a token of its own is predicted to be outside of entities, and is wrong as a word.
         """
@@ -88,11 +88,12 @@ class Conll(Task):
                 raise UserError(f"{name}: without tags nothing can be measured on it")
             pairs = [(tag, guess) for s in found for tag, guess in zip(s.tags, s.guesses)]
             out[f"{name}/accuracy"] = sum(tag == guess for tag, guess in pairs) / len(pairs)
+            out[f"{name}/{CONSTANT}"] = float(len({guess for _, guess in pairs}) == 1)
             if self.by is TagMetric.ENTITIES:
                 if all(tag == "O" for tag, _ in pairs):
                     raise UserError(f"{name}: no entity in it, so that F1 is not defined; take another file")
-                values = precision_recall_f1((s.tags, s.guesses) for s in found)
-                out |= {f"{name}/{key}": v for key, v in zip(("precision", "recall", "f1"), values)}
+                values = f1_precision_recall((s.tags, s.guesses) for s in found)
+                out |= {f"{name}/{metric}": value for metric, value in zip(self.by.value, values)}
         return out
 
     def write(self, split: str, predicted: Predicted, labels: tuple[str, ...], folder: Path) -> list[Path]:

@@ -35,17 +35,41 @@ class TaskData:
 
 def open_task(task: Task, text: Text, progress: Progress) -> TaskData:
     """Reads and tokenizes.  A tokenizer that must be trained is, on the training examples, in the cache."""
-    every = task.read(TRAIN)
+    every = read(task, TRAIN, progress)
     records = share(every, task.train_share)
     folder = tokenizer_dir(text, every, progress)
     tokenizer = text_lib.load(folder)
+    labels = task.labels(every)
     tables: dict[str, Table] = {}
     for name, split in {TRAIN: TRAIN, **task.evaluations}.items():
-        found = records if name == TRAIN else task.read(split)
-        told = functools.partial(progress, f"tokenize {name}", total=len(found), unit="examples")
-        tables[name] = Table(found, tokenizer, text, told)
+        found = records if name == TRAIN else read(task, split, progress)
+        check_labels(found, labels)
+        tables[name] = tokenized(found, tokenizer, text, name, progress)
     train = tables.pop(TRAIN)
-    return TaskData(train, tables, task.labels(every), tokenizer, folder, task.data or type(task).__name__)
+    return TaskData(train, tables, labels, tokenizer, folder, task.data or type(task).__name__)
+
+
+def read(task: Task, split: str, progress: Progress) -> list[Record]:
+    progress(f"read {split}", 0, None, "examples")
+    records = task.read(split)
+    progress(f"read {split}", len(records), len(records), "examples")
+    return records
+
+
+def tokenized(
+    records: Sequence[Record], tokenizer: Tokenizer, text: Text, name: str, progress: Progress
+) -> Table:
+    told = functools.partial(progress, f"tokenize {name}", total=len(records), unit="examples")
+    return Table(records, tokenizer, text, told)
+
+
+def check_labels(records: Sequence[Record], labels: Sequence[str]) -> None:
+    """Raises UserError at the first example whose label is none of the task's."""
+    for record in records:
+        if isinstance(record.label, str) and record.label not in labels:
+            raise UserError(
+                f"{record.place}: there is no label {record.label!r}; the labels are {', '.join(labels)}"
+            )
 
 
 def share(records: Sequence[Record], part: float) -> list[Record]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entities in tags, and precision, recall and F1 of them as `conlleval` defines these
+"""Entities in tags, and F1, precision and recall of them as `conlleval` defines these
 (Tjong Kim Sang and De Meulder 2003, section 3).
 
 One reading serves BIO (IOB2), IOB1 and BIOES, as the script's does (S- as its ports and seqeval read it: an
@@ -32,7 +32,7 @@ def _type(tag: str) -> str:
     return tag.partition("-")[2]
 
 
-def precision_recall_f1(pairs: Iterable[tuple[Sequence[str], Sequence[str]]]) -> tuple[float, float, float]:
+def f1_precision_recall(pairs: Iterable[tuple[Sequence[str], Sequence[str]]]) -> tuple[float, float, float]:
     """Of the entities of all sentences together, (gold, predicted) tags of each; 0 where nothing is found.
 
     An entity is right where type, first and last word are.
@@ -41,4 +41,4 @@ def precision_recall_f1(pairs: Iterable[tuple[Sequence[str], Sequence[str]]]) ->
     for true, guessed in pairs:
         ours, theirs = entities(guessed), entities(true)
         right, gold, found = right + len(ours & theirs), gold + len(theirs), found + len(ours)
-    return right / max(found, 1), right / max(gold, 1), 2 * right / max(gold + found, 1)
+    return 2 * right / max(gold + found, 1), right / max(found, 1), right / max(gold, 1)

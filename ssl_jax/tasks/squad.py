@@ -43,8 +43,8 @@ class Squad(Task):
     """Questions about a paragraph, answered by a part of it, or in version 2 perhaps by nothing.
 
     data: a folder with train*.json, dev*.json and for a test split test*.json (.gz too), or one such file,
-    whose paragraphs are parted: dev_share of them, by a hash of each, are the dev split.  None is TFDS's
-    squad/v1.1 or squad/v2.0.
+    whose paragraphs are parted: dev_share of them, by a hash of each, are the dev split (as a test split it
+    is all of them).  None is tfds:squad/v1.1 or tfds:squad/v2.0; tfds:NAME is a builder with their features.
 
     version2: questions may have no answer.  One has none where the null odds (the lowest score of [CLS] in
     any window less the best answer's score) are above null_threshold.  None tunes it, for the highest F1,
@@ -118,8 +118,8 @@ class Squad(Task):
         return self.data is not None and Path(self.data).is_file()
 
     def _all(self, split: str) -> Iterable[squad_files.Question]:
-        if self.data is None:
-            return squad_files.of_tfds(self._builder, split)
+        if self.data is None or self.data.startswith("tfds:"):
+            return squad_files.of_tfds((self.data or self._builder).removeprefix("tfds:"), split)
         path = Path(self.data)
         if not path.exists():
             raise UserError(f"task.data: {path}: no such file or folder")

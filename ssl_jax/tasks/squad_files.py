@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 from ssl_jax.data import Record
 from ssl_jax.data.files import chunks
-from ssl_jax.data.tfds import data_source
+from ssl_jax.data.tfds import data_source, fetch
 from ssl_jax.text.chars import clean
 from ssl_jax.types import UserError
 
 NAMES = {"train": ("train",), "dev": ("dev", "valid"), "test": ("test",)}  # in the names of a split's files
 TFDS_SPLITS = {"train": "train", "dev": "validation"}
+READ = 256  # examples at once
 
 
 class Question(NamedTuple):
@@ -39,7 +40,7 @@ def find_file(folder: Path, split: str, version2: bool) -> Path:
         which = ", ".join(p.name for p in found or named) or "none"
         raise UserError(
             f"{folder}: one JSON file with {' or '.join(NAMES[split])} in its name is wanted for {split}; "
-            f"there {'is' if len(found or named) < 2 else 'are'} {which}; name a file itself with --data"
+            f"found: {which}; name a file itself with --data"
         )
     return found[0]
 
@@ -90,17 +91,20 @@ def of_tfds(name: str, split: str) -> Iterator[Question]:
     """The examples of squad/v1.1, squad/v2.0, or a builder with the same features."""
     if split not in TFDS_SPLITS:
         raise UserError(f"tfds:{name} has no {split} split; name a file of your own with --data")
-    examples, _ = data_source(name, TFDS_SPLITS[split])
+    examples, builder = data_source(name, TFDS_SPLITS[split])
+    for first in range(0, len(examples), READ):
+        numbers = range(first, min(first + READ, len(examples)))
+        for example in fetch(examples, numbers, builder, f"tfds:{name}"):
+            yield of_example(name, example)
+
+
+def of_example(name: str, example: Mapping[str, Any]) -> Question:
     text = lambda value: clean(value.decode() if isinstance(value, bytes) else str(value))
-    for i in range(len(examples)):
-        example: Mapping[str, Any] = examples[i]
-        number, found = text(example["id"]), example["answers"]
-        answers = [(text(t), int(s)) for t, s in zip(found["text"], found["answer_start"])]
-        impossible = bool(example.get("is_impossible", False))
-        where = f"tfds:{name}: question {number}"
-        yield Question(
-            where, number, text(example["question"]), text(example["context"]), answers, impossible
-        )
+    number, question, context = (text(example[key]) for key in ("id", "question", "context"))
+    found = example["answers"]
+    answers = [(text(t), int(s)) for t, s in zip(found["text"], found["answer_start"])]
+    where = f"tfds:{name}: question {number}"
+    return Question(where, number, question, context, answers, bool(example.get("is_impossible", False)))
 
 
 def record(question: Question, *, version2: bool, answered: bool) -> Record:
@@ -127,7 +131,7 @@ def record(question: Question, *, version2: bool, answered: bool) -> Record:
         places = [locate(context, text, offset, where) for text, offset in answers]
         label, texts = places[0], tuple(text for text, _ in answers)
     fields = {"id": question.id, "answers": texts}
-    return Record((question.question, context), label, fields)
+    return Record((question.question, context), label, fields, where)
 
 
 def locate(context: str, text: str, offset: int, where: str) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssl_jax.text.chars import codes
+from ssl_jax.text.chars import clean, codes
 from ssl_jax.text.pieces import Aligned
 from ssl_jax.text.words import Words
 
@@ -74,6 +74,6 @@ def joined(words: Sequence[str], separator: str = " ") -> tuple[str, np.ndarray]
 
 def word_spans(text: str, words: Words) -> np.ndarray:
     """[W, 2] where each word is in a text that nobody split, by a recipe's word boundaries."""
-    starts = [*np.flatnonzero(words.starts(text)).tolist(), len(text)]
+    starts = [*np.flatnonzero(words.starts(clean(text))).tolist(), len(text)]
     spans = [(a, a + len(text[a:b].rstrip())) for a, b in itertools.pairwise(starts)]
     return np.array(spans, np.int64).reshape(-1, 2)

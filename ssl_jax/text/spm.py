@@ -4,7 +4,9 @@
 import dataclasses
 import enum
 import io
+import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ MASK = "[MASK]"
 SPACE = "▁"
 # The order is the ids' order; the last is both first and last token of a document.
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", MASK, "<|endoftext|>")
+LEAST = 512  # pieces: a smaller vocabulary for a large alphabet is refused
 # Written into the model file, and unigram's float sums depend on it: one number everywhere.
 _TRAIN_THREADS = 4
 # NormalizerSpec.add_dummy_prefix, appended to a ModelProto: protobuf merges, the last value wins.
@@ -45,7 +48,8 @@ class SentencePiece:
     collapse_spaces: runs of white space become one space and the ends are trimmed; no for code.
     dummy_prefix: a text's first word gets a word's leading mark too; no for scripts without spaces.
     character_coverage: share of the sample's characters that get a piece; the rest becomes bytes, or
-    [UNK] without byte_fallback.
+    [UNK] without byte_fallback.  With byte_fallback, characters that would fill more than three quarters of
+    the vocabulary leave the rest to pieces of several, and the rarest of them become bytes too.
     split_digits: every digit is a piece of its own.
     sample_chars: characters of the training sample.
     """
@@ -72,6 +76,9 @@ class SentencePiece:
         lines = sample.sample(texts, self.sample_chars, progress)
         if progress is not None:
             progress("train tokenizer", 0, None, "characters")
+        room = self.vocab_size - len(SPECIALS) - 256
+        if self.byte_fallback and room >= LEAST:
+            lines = of_frequent_characters(lines, 3 * room // 4, self.character_coverage)
         settings = {**dataclasses.asdict(self), "model": self.model.value}
         store.write_dir(Path(out_dir), {FILE: self._train(lines)}, KIND, settings)
 
@@ -115,6 +122,18 @@ class SentencePiece:
                 f"or lower text.tokenizer.character_coverage={self.character_coverage}"
             )
         return f"sentencepiece could not train with {self}: {message}"
+
+
+def of_frequent_characters(lines: list[str], most: int, coverage: float) -> list[str]:
+    """The lines where `most` different characters make up the coverage; otherwise what lies between the
+    characters that are not among the most frequent `most` (the library takes no coverage below 0.98)."""
+    counts = Counter(itertools.chain.from_iterable(lines))
+    ranked = sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))
+    shares = np.cumsum([counts[c] for c in ranked])
+    if np.searchsorted(shares, coverage * shares[-1]) < most:
+        return lines
+    rare = str.maketrans(dict.fromkeys(ranked[most:], "\n"))
+    return [part for line in lines for part in line.translate(rare).split("\n") if part.strip()]
 
 
 class SpmTokenizer(Aligned):

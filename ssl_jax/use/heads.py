@@ -118,7 +118,7 @@ class TagHead(Head):
     reads, counts = "a text", (1,)
 
     def record(self, texts: tuple[str, ...]) -> Record:
-        return typed_sentence(texts[0], self.text.words)
+        return typed_sentence(texts[0], self.text.words, self.plan.separator)
 
     def owner(self, row: Row) -> int:
         return row.fields["sentence"]

@@ -71,11 +71,8 @@ class Reader:
         tokens = np.full(shape, self._tokenizer.specials.pad, np.int32)
         targets, segments = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
         for i, (ids, _) in enumerate(requests):
-            tokens[i, : len(ids) - 1], targets[i, : len(ids) - 1], segments[i, : len(ids) - 1] = (
-                ids[:-1],
-                ids[1:],
-                1,
-            )
+            here = i, slice(len(ids) - 1)
+            tokens[here], targets[here], segments[here] = ids[:-1], ids[1:], 1
         found = score(self._graphdef, self._tokenizer.vocab_size, self._params, tokens, targets, segments)
         log_p, likeliest = (np.asarray(x) for x in found)
         spans = [slice(start - 1, len(ids) - 1) for ids, start in requests]

@@ -110,7 +110,7 @@ def test_there_are_shipped_recipes():
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_recipes_load_by_bare_name_and_round_trip(name, monkeypatch, tmp_path):
-    from ssl_jax.experiment import Experiment
+    from ssl_jax.experiment import Experiment, Suite
 
     monkeypatch.chdir(tmp_path)
     text = SHIPPED[name].read_text(encoding="utf-8")
@@ -118,8 +118,9 @@ def test_shipped_recipes_load_by_bare_name_and_round_trip(name, monkeypatch, tmp
     for function in functions:
         if function.startswith("_"):
             continue
-        experiment, source, _ = config.load_recipe(f"{name}:{function}", Experiment)
+        recipe, source, _ = config.load_recipe(f"{name}:{function}", (Experiment, Suite))
         assert source == text
+        experiment = recipe.members[0].experiment if isinstance(recipe, Suite) else recipe
         again = config.from_json(json.loads(json.dumps(config.to_json(experiment))))
         assert again == experiment
         assert config.diff(experiment, again) == []

@@ -12,6 +12,6 @@ from tests.data import fake_text as fake
 def fake_text(tmp_path, monkeypatch):
     """`ssl_jax.text` replaced by tests/data/fake_text.py; the cache is tmp_path/cache."""
     monkeypatch.setenv("SSL_JAX_CACHE", str(tmp_path / "cache"))
-    for module in ("prepare", "corpus"):
+    for module in ("order", "corpus"):
         monkeypatch.setattr(importlib.import_module(f"ssl_jax.data.{module}"), "text_lib", fake)
     return fake

@@ -23,9 +23,9 @@ def tokenizer(kind: str):
         "wordpiece": text.WordPiece(vocab_size=80, alphabet=60),
     }[kind]
     lines = [" ".join(pair) for pair in itertools.permutations(WORDS[:11], 2)]
-    folder = Path(tempfile.mkdtemp()) / kind
-    config.train(lines, folder)
-    return text.load(folder)
+    with tempfile.TemporaryDirectory() as folder:
+        config.train(lines, Path(folder) / kind)
+        return text.load(Path(folder) / kind)
 
 
 def table(records: list[Record], kind: str = "sentencepiece") -> Table:

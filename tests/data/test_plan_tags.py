@@ -92,6 +92,15 @@ def test_a_sentence_without_a_token_is_named_with_file_and_row(tokenizer):
         Tagged(length=7).open(Table(records[:1], tokenizer, Text()), 0)
 
 
+def test_words_joined_otherwise_than_the_plan_says_are_refused(tokenizer):
+    records = [sentence(["a"], separator=""), sentence(["a", "b"], separator="", file="x", lines=(3, 4))]
+    with pytest.raises(
+        UserError, match=r"^x: row 3: words are joined by '' \(task\.separator\), and objective"
+    ):
+        Tagged().open(Table(records, tokenizer, Text()), 0)
+    assert Tagged(separator="").open(Table(records, tokenizer, Text()), 0).num_rows == 2
+
+
 def test_a_typed_text_has_the_rows_of_its_words(tokenizer):
     table = Table([typed_sentence("abc, de fghiabc!", UnicodeWords())], tokenizer, Text())
     plan = Tagged(length=8).open(table, 0, shuffle=False)

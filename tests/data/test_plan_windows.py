@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssl_jax.data import Outside, Windows
-from ssl_jax.data.plan_windows import characters, tokens_of
+from ssl_jax.data.plan_windows import ELSEWHERE, characters, tokens_of
 from ssl_jax.objectives.answers import most_context, spans
 from ssl_jax.types import UserError
 from tests.data.questions import KINDS, WORDS, record, table
@@ -127,7 +127,7 @@ def test_the_answer_in_its_windows_and_outside(answer, outside):
     plan = Windows(length=40, stride=7, question=8, outside=outside)
     trained, opened = rows_of(plan, place, True)
     measured, _ = rows_of(plan, place, False)
-    held = [row for row in measured if row.label]
+    held = [row for row in measured if row.label not in (ELSEWHERE, ())]
     assert 0 < len(held) < len(measured)
     for row in held:
         window, (first, last) = row.fields["window"], row.label
@@ -135,7 +135,7 @@ def test_the_answer_in_its_windows_and_outside(answer, outside):
     for row in measured:
         window = row.fields["window"]
         whole = window.begins[0] <= place[0] and place[1] <= window.ends[-1]
-        assert row.label if whole else row.label == (None if outside is Outside.DROP else ())
+        assert (row.label == (ELSEWHERE if outside is Outside.DROP else ())) != whole
     assert len(trained) == (len(held) if outside is Outside.DROP else len(measured))
     said = {Outside.DROP: "dropped", Outside.NULL: "pointed to [CLS]"}[outside]
     assert f"{len(measured) - len(held)} without their question's answer are {said}" in opened.report()
@@ -175,3 +175,16 @@ def test_a_long_question_is_cut_and_the_rows_say_what_they_hold():
 def test_what_cannot_be_a_window(plan, context, said):
     with pytest.raises(UserError, match=said):
         plan.open(table([record(context, (0, len(context.rstrip())))], "wordpiece"), 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_long_context_has_the_same_tokens_as_characters(kind):
+    """It is tokenized in chunks, and its characters come from the whole: the two must not drift apart."""
+    words = np.random.default_rng(0).choice(WORDS, 8000)
+    context = " ".join(words)
+    place = len(context) - len(words[-1]), len(context)
+    plan = Windows(length=400, stride=300, question=8).open(table([record(context, place)], kind), 0)
+    (row,) = [plan[r] for r in range(plan.num_rows)]
+    window = row.fields["window"]
+    assert len(window.begins) == len(row.parts[1].tokens) and window.start > 10_000
+    assert context[window.begins[row.label[0]] : window.ends[row.label[1]]] == words[-1]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from ssl_jax.data import readers
 from ssl_jax.data.config import Unit
-from ssl_jax.data.readers import Bad, JsonInput, ParquetInput, TextInput, detect_unit
+from ssl_jax.data.parquet import ParquetInput
+from ssl_jax.data.readers import Bad, JsonInput, TextInput, detect_unit
 from ssl_jax.types import UserError
 
 # Pieces that make separators, near-separators and characters of several bytes likely.

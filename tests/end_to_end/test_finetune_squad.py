@@ -70,7 +70,7 @@ def finetune(recipe, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_it_learns_and_its_checkpoint_keeps_the_threshold(finetune, tmp_path):
+def test_it_learns_and_its_checkpoint_keeps_the_threshold(finetune, tmp_path, capsys):
     data = corpus(tmp_path / "rivers", train=150, dev=20, version2=True)
     assert finetune(data) == 0
     first, *_, last = [line for line in lines(tmp_path / "run") if "heldout/f1" in line]
@@ -83,6 +83,11 @@ def test_it_learns_and_its_checkpoint_keeps_the_threshold(finetune, tmp_path):
     assert source.measured["heldout/f1"] == best["heldout/f1"]
     assert task.null_threshold is None
     assert task.tuned(source.measured).null_threshold == best["tuning/null_threshold"]
+
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "run"), "--json", "--out", str(tmp_path / "said")]) == 0
+    assert json.loads(capsys.readouterr().out)["heldout/f1"] == source.measured["heldout/f1"]
+    assert (tmp_path / "said" / "predictions.json").is_file()
 
     loaded = weights.load(str(tmp_path / "run"))
     context = f"The {RIVERS[0]} is 940 miles long. It flows through City7, and then to the sea."

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`finetune` on CoNLL files: it learns, keeps its best by F1, and says in one line what a file lacks."""
 
+import json
+
 import pytest
 
 from ssl_jax.cli.main import main
@@ -55,7 +57,7 @@ def attempt(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_it_learns_and_keeps_its_best_by_f1(attempt, tmp_path):
+def test_it_learns_and_keeps_its_best_by_f1(attempt, tmp_path, capsys):
     assert attempt() == 0
     found = {line["step"]: line["heldout/f1"] for line in lines(tmp_path / "run") if "heldout/f1" in line}
     assert found.keys() == {0, 30, 60} and found[0] < 0.3 and max(found.values()) > 0.9
@@ -63,6 +65,10 @@ def test_it_learns_and_keeps_its_best_by_f1(attempt, tmp_path):
     assert place.resolved()["labels"] == ["B-LOC", "B-PER", "I-PER", "O"]
     last = lines(tmp_path / "run")[-1]
     assert {"heldout/precision", "heldout/recall", "heldout/accuracy", "heldout/loss"} <= last.keys()
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "run"), "--json", "--out", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out)["heldout/f1"] == max(found.values())
+    assert (tmp_path / "dev_predictions.conll").is_file()
 
 
 @pytest.mark.parametrize(
@@ -72,7 +78,11 @@ def test_it_learns_and_keeps_its_best_by_f1(attempt, tmp_path):
         ({"eng_train": "\n"}, "eng.train: it holds no sentence"),
         ({"eng_train": "a\nb\n"}, "eng.train: row 1: it has no tag"),
         ({"eng_train": "a B-PER\n\n\u200b O\n"}, "eng.train: row 3: no token has a place in the sentence"),
-        ({"eng_testa": "a B-PER\nb B-ORG\n"}, "eng.testa: row 2: the label 'B-ORG' is none of those"),
+        pytest.param(
+            {"eng_testa": "a B-PER\nb B-ORG\n"},
+            "eng.testa: row 2: the label 'B-ORG' is none of those",
+            marks=pytest.mark.slow,  # found by the first measurement, after the step was compiled
+        ),
         pytest.param(
             {"eng_testa": "h O\ni O\n"},
             "heldout: no entity in it, so that F1 is not defined",

@@ -157,6 +157,8 @@ def test_xlmrs_sentencepiece_model_alone(tmp_path):
         ({"tokenizer.json": "[]"}, "holds no JSON object"),
         ({"tokenizer.json": "{}"}, "no tokenizer that `tokenizers` can open"),
         ({"vocab.txt": "a\nb\n"}, "is no BERT vocabulary"),
+        ({"tokenizer.json": "{}", "tokenizer_config.json": '{"added_tokens_decoder": {"x": 1}}'}, "can open"),
+        ({"vocab.json": '{"a": 0}', "merges.txt": "b c\n"}, "can open"),
         ({"sentencepiece.bpe.model": "nonsense"}, "no sentencepiece model"),
         ({"vocab.json": '{"a": 0}', "merges.txt": "#version: 0.2\n"}, "no padding token"),
     ],

@@ -86,17 +86,17 @@ def chunk_rows(length: int, num: int, vocab_size: int = 60) -> list[Row]:
     return rows
 
 
-def span_rows(length: int, num: int, vocab_size: int = 60) -> list[Row]:
-    """Questions and windows; every fourth row has no answer, the last an unknown one."""
+def span_rows(length: int, num: int, vocab_size: int = 60, spare: int = 2) -> list[Row]:
+    """Questions and windows, at most spare positions short; of 8, one has no answer, one an unknown one."""
     rows = []
     for r in range(num):
         rng = np.random.default_rng([4, r])
-        room = length - 3 - int(rng.integers(0, 3))
+        room = length - 3 - int(rng.integers(0, spare + 1))
         question = int(rng.integers(2, 6))
         parts = part(rng, question, vocab_size, doc=r), part(rng, room - question, vocab_size, doc=r)
         first = int(rng.integers(0, room - question))
         answer = (first, min(first + int(rng.integers(0, 4)), room - question - 1))
-        rows.append(Row(r, parts, label=None if r == num - 1 else () if r % 4 == 3 else answer))
+        rows.append(Row(r, parts, label={3: (), 7: None if r % 16 == 7 else (-1, -1)}.get(r % 8, answer)))
     return rows
 
 

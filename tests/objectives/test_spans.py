@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ssl_jax.data import Windows
+from ssl_jax.data.plan_windows import ELSEWHERE
 from ssl_jax.objectives import SpanPrediction
 from ssl_jax.types import Meta, Specials, UserError
 from tests.data.questions import record, table, tokenizer
@@ -33,6 +34,8 @@ def test_no_answer_is_the_first_position_and_an_unknown_one_weighs_nothing():
     null, unknown = SPANS.example(SPANS.rows[3]), SPANS.example(SPANS.rows[-1])
     assert (null["start"], null["end"], null["weight"]) == (0, 0, 1)
     assert (unknown["start"], unknown["end"], unknown["weight"]) == (0, 0, 0)
+    elsewhere = SPANS.example(dataclasses.replace(SPANS.rows[0], label=ELSEWHERE))
+    assert (elsewhere["start"], elsewhere["end"], elsewhere["weight"]) == (0, 0, 0)
 
 
 def test_the_loss_in_plain_numpy():

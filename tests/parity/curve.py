@@ -15,16 +15,18 @@ import jax
 import numpy as np
 
 from ssl_jax import nn, optim, parallel
+from ssl_jax.data import Labelled
 from ssl_jax.data.plan_chunks import Chunks
 from ssl_jax.data.plan_pairs import Pairs
 from ssl_jax.data.plan_tags import Tagged
+from ssl_jax.data.plan_windows import Windows
 from ssl_jax.loop.guards import NonFinite
 from ssl_jax.loop.state import State, draw
 from ssl_jax.loop.step import make_step
-from ssl_jax.objectives import BertPretraining, Masking, NextToken, Tagging
+from ssl_jax.objectives import BertPretraining, Classification, Masking, NextToken, SpanPrediction, Tagging
 from ssl_jax.types import Meta, Objective, Part, Row
 from tests.models.tiny import FAMILIES, VOCAB, drawn
-from tests.objectives.fakes import CONTROL, TAGS, chunk_rows, meta, pair_rows, tag_rows
+from tests.objectives.fakes import CONTROL, TAGS, chunk_rows, meta, pair_rows, span_rows, tag_rows
 
 STEPS, BATCH, LENGTH = 50, 8, 24
 OPTIM = optim.Optim(peak_lr=5e-4, schedule=optim.Linear(warmup=5), weight_decay=0.1)
@@ -78,6 +80,16 @@ def _rows(rows: list[Row], *, shortened: bool = False) -> list[Row]:
     return out
 
 
+def _labelled(label_of: Any, *, unknown: int | None = None) -> list[Row]:
+    """Pairs and single texts, labelled by their first token; some have no label."""
+    rows = []
+    for row in _rows(pair_rows(LENGTH, STEPS * BATCH, VOCAB)):
+        first = int(row.parts[0].tokens[0])
+        label = None if unknown and row.id % 7 % unknown == 0 else label_of(first % 6)
+        rows.append(dataclasses.replace(row, parts=row.parts[: 1 + row.id % 2], label=label))
+    return rows
+
+
 CURVES = {
     # Rows count very differently in both, so that a mean of means would show.
     "bert": Curve(
@@ -86,6 +98,14 @@ CURVES = {
         _rows(pair_rows(LENGTH, STEPS * BATCH, VOCAB)),
         ("mlm", "nsp"),
         "bert",
+    ),
+    # Full rows: their loss also counts the logits of padding (see SpanPrediction, and test_spans.py).
+    "spans": Curve(
+        "bert",
+        SpanPrediction(plan=Windows(length=LENGTH, question=6)),
+        _rows(span_rows(LENGTH, STEPS * BATCH, VOCAB, spare=0)),
+        ("nll",),
+        "bert_spans",
     ),
     "gpt2": Curve(
         "gpt2",
@@ -101,6 +121,21 @@ CURVES = {
         ("nll",),
         "bert_tagging",
         TAGS,
+    ),
+    "classes": Curve(
+        "bert",
+        Classification(plan=Labelled(length=LENGTH)),
+        _labelled(lambda number: "abc"[number % 3], unknown=4),
+        ("nll",),
+        "bert_classes",
+        ("a", "b", "c"),
+    ),
+    "number": Curve(
+        "bert",
+        Classification(plan=Labelled(length=LENGTH), regression=True),
+        _labelled(float),
+        ("mse",),
+        "bert_number",
     ),
 }
 
@@ -165,16 +200,19 @@ class Run:
         """numpy, before the first step; half as wide as for the logits, so that 50 steps of Adam matter."""
         return drawn(self.blueprint.shapes.params, spread=0.5)
 
-    def losses(self, steps: int = STEPS) -> dict[str, np.ndarray]:
-        """name -> [steps]: the loss, its terms and the gradient's norm before clipping."""
+    def steps(self) -> Iterator[tuple[State, dict[str, Any]]]:
+        """(state after it, metrics) of each step."""
         shapes, params = self.blueprint.shapes, self.params()
         zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
         state = State(zeros.step, params, zeros.opt, zeros.extra, zeros.guards, zeros.ema)
         state = jax.device_put(state, self.blueprint.shardings)
-        out = []
-        with parallel.use(self.mesh, self.rules):
-            for _, batch in zip(range(steps), batches(self.curve)):
+        for batch in batches(self.curve):
+            with parallel.use(self.mesh, self.rules):
                 state, metrics = self._step(state, batch)
-                out.append(jax.device_get(metrics))
+            yield state, jax.device_get(metrics)
+
+    def losses(self, steps: int = STEPS) -> dict[str, np.ndarray]:
+        """name -> [steps]: the loss, its terms and the gradient's norm before clipping."""
+        out = [metrics for _, (_, metrics) in zip(range(steps), self.steps())]
         names = ("loss", *self.curve.terms, "grad_norm")
         return {name: np.array([metrics[name] for metrics in out], np.float32) for name in names}

@@ -28,6 +28,9 @@ def tensors(family: Family, use: Use, params: Any, vocab_size: int) -> State:
 NAMES: dict[str, Callable[[Any, int], State]] = {
     "bert": functools.partial(tensors, bert.BERT, Use.PRETRAINING),
     "bert_mlm": functools.partial(tensors, bert.BERT, Use.MASKED),
+    "bert_classes": functools.partial(tensors, bert.BERT, Use.CLASSES),
+    "bert_number": functools.partial(tensors, bert.BERT, Use.CLASSES),
+    "bert_spans": functools.partial(tensors, bert.BERT, Use.SPANS),
     "bert_tagging": functools.partial(tensors, bert.BERT, Use.TAGS),
     "gpt2": functools.partial(tensors, gpt2.GPT2, Use.NEXT),
     "modernbert": functools.partial(tensors, modern.MODERNBERT, Use.MASKED),

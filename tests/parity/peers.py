@@ -100,7 +100,10 @@ def _qwen3(config: models.ModernConfig) -> Any:
 BUILDERS = {
     "bert": lambda config: _bert(config, "BertForPreTraining"),
     "bert_mlm": lambda config: _bert(config, "BertForMaskedLM"),
+    "bert_classes": lambda config: _bert(config, "BertForSequenceClassification", num_labels=3),
+    "bert_number": lambda config: _bert(config, "BertForSequenceClassification", num_labels=1),
     "bert_tagging": lambda config: _bert(config, "BertForTokenClassification", num_labels=len(TAGS)),
+    "bert_spans": lambda config: _bert(config, "BertForQuestionAnswering"),
     "gpt2": _gpt2,
     "modernbert": _modernbert,
     "qwen3": _qwen3,

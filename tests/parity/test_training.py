@@ -33,8 +33,11 @@ def test_every_loss_of_50_steps(name, accumulation):
 
 def test_micro_batches_of_accumulation_have_unequal_weights():
     """Otherwise a mean of means would pass, too."""
-    for curve in CURVES.values():
-        counts = [{batch["weights"][i::4].sum() for i in range(4)} for batch in batches(curve)]
+    for name, curve in CURVES.items():
+        if name == "number":
+            continue  # every row counts the same, and `transformers` knows no other
+        key = "weight" if name in ("classes", "spans") else "weights"
+        counts = [{batch[key][i::4].sum() for i in range(4)} for batch in batches(curve)]
         assert np.mean([len(c) > 1 for c in counts]) > 0.9
 
 

@@ -4,6 +4,7 @@
 Imports torch only when called.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -64,6 +65,26 @@ def tagging_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[st
     return loss, {"nll": loss.item()}
 
 
+def spans_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, float]]:
+    """(loss, {"nll"}) of BertForQuestionAnswering; a position beyond the row is left out."""
+    import torch
+
+    places = [np.where(batch["weight"] > 0, batch[name], LENGTH) for name in ("start", "end")]
+    start, end = (torch.tensor(place).long() for place in places)
+    loss = model(**inputs(batch), start_positions=start, end_positions=end).loss
+    return loss, {"nll": loss.item()}
+
+
+def sentence_loss(model: Any, batch: dict[str, np.ndarray]) -> tuple[Any, dict[str, float]]:
+    """(loss, {"nll"} or {"mse"}) of BertForSequenceClassification."""
+    import torch
+
+    classes = model.config.num_labels > 1
+    labels = torch.tensor(np.where(batch["weight"] > 0, batch["label"], IGNORED))
+    loss = model(**inputs(batch), labels=labels.long() if classes else labels).loss
+    return loss, {"nll" if classes else "mse": loss.item()}
+
+
 def inputs(batch: dict[str, np.ndarray]) -> dict[str, Any]:
     """What BERT reads, as `transformers` names it."""
     import torch
@@ -72,11 +93,24 @@ def inputs(batch: dict[str, np.ndarray]) -> dict[str, Any]:
     return {theirs: torch.tensor(batch[ours]).long() for theirs, ours in names.items()}
 
 
-LOSSES = {"bert": bert_loss, "gpt2": gpt2_loss, "tagging": tagging_loss}
+LOSSES = {
+    "bert": bert_loss,
+    "gpt2": gpt2_loss,
+    "spans": spans_loss,
+    "tagging": tagging_loss,
+    "classes": sentence_loss,
+    "number": sentence_loss,
+}
 
 
 def torch_losses(name: str) -> dict[str, np.ndarray]:
     """As Run.losses: name -> [STEPS]."""
+    out = [losses for _, losses in torch_steps(name)]
+    return {key: np.array([entry[key] for entry in out], np.float32) for key in out[0]}
+
+
+def torch_steps(name: str) -> Iterator[tuple[Any, dict[str, float]]]:
+    """(model after it, losses) of each step."""
     import torch
 
     run = Run(name)
@@ -98,7 +132,6 @@ def torch_losses(name: str) -> dict[str, np.ndarray]:
         eps=algorithm.eps,
     )
 
-    out = []
     for step, batch in enumerate(batches(run.curve)):
         for group in optimizer.param_groups:
             group["lr"] = float(run.schedule(step))
@@ -107,5 +140,4 @@ def torch_losses(name: str) -> dict[str, np.ndarray]:
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), OPTIM.clip_norm)
         optimizer.step()
-        out.append({"loss": loss.item(), **terms, "grad_norm": norm.item()})
-    return {key: np.array([entry[key] for entry in out], np.float32) for key in out[0]}
+        yield model, {"loss": loss.item(), **terms, "grad_norm": norm.item()}

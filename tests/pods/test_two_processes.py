@@ -2,6 +2,7 @@
 """Two real processes that train one model: the same losses as one, the same rows, one checkpoint."""
 
 import re
+import shlex
 import signal
 import socket
 
@@ -39,12 +40,13 @@ def assert_follows(ours, theirs):
             np.testing.assert_allclose(one[name], two[name], rtol=0, atol=1e-5, err_msg=name)
 
 
-def test_a_missing_corpus_is_never_built_by_several(place, tmp_path):
-    sets = [*SETS, "--set", "data.heldout=0.2"]  # a corpus that nobody prepared
-    for process in both(place, tmp_path / "run", *sets):
-        _, err = end(process, 2)
-        assert re.fullmatch(r"ssl-jax: .*ssl-jax prepare RECIPE.*\n", err), err
-    assert not list((place.folder / "cache").glob("stores/*"))
+def test_a_missing_corpus_is_never_built_by_several_and_found_before_they_meet(place, tmp_path):
+    sets = ["--set", "data.heldout=0.2"]  # a corpus that nobody prepared
+    alone = ["--coordinator", "localhost:1", "--num-processes", "2", "--process-id", "1"]
+    _, err = end(place.pretrain(tmp_path / "run", *sets, *alone), 2)
+    prepare = shlex.join(["ssl-jax", "prepare", str(place.recipe), *sets])
+    assert re.fullmatch(r"ssl-jax: .*\n", err) and err.endswith(f": {prepare}\n"), err
+    assert not list((place.folder / "cache").glob("stores/*")) and not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -180,15 +180,19 @@ def test_scores_of_sentences_that_have_several_rows_and_words_without_a_token(tm
     assert len(found.rows) > 3
     heard = [["B-PER", "I-PER", "O", "B-LOC", "O", "B-PER"], ["B-LOC", "O"]]  # what has no token is outside
     expected = {
+        "dev/constant": 0.0,
         "dev/accuracy": metrics.accuracy_score(gold, heard),
         "dev/precision": metrics.precision_score(gold, heard),
         "dev/recall": metrics.recall_score(gold, heard),
         "dev/f1": metrics.f1_score(gold, heard),
     }
     assert Conll().score({"dev": found}, LABELS) == pytest.approx(expected, abs=1e-12)
-    assert Conll().metric == "heldout/f1"
+    assert Conll().metric == "heldout/f1" and "dev" + Conll().metric[7:] in expected
     words_alone = Conll(by=TagMetric.WORDS).score({"dev": found}, LABELS)
-    assert words_alone == {"dev/accuracy": 5 / 8} and Conll(by=TagMetric.WORDS).metric == "heldout/accuracy"
+    assert (
+        words_alone == {"dev/accuracy": 5 / 8, "dev/constant": 0.0}
+        and Conll(by=TagMetric.WORDS).metric == "heldout/accuracy"
+    )
 
 
 def test_prediction_files_are_what_conlleval_reads(tmp_path, tokenizer):

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
-from ssl_jax.tasks.entities import TAG, entities, precision_recall_f1
+from ssl_jax.tasks.entities import TAG, entities, f1_precision_recall
 
 BIO = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 BIOES = [*BIO, "E-PER", "S-PER", "E-LOC", "S-LOC"]
@@ -60,9 +60,9 @@ def test_precision_recall_and_f1_of_a_thousand_corpora(wrong):
             warnings.simplefilter("ignore")  # a precision of nothing is 0
             expected = [
                 metric(gold, found)
-                for metric in (metrics.precision_score, metrics.recall_score, metrics.f1_score)
+                for metric in (metrics.f1_score, metrics.precision_score, metrics.recall_score)
             ]
-        np.testing.assert_allclose(precision_recall_f1(zip(gold, found)), expected, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(f1_precision_recall(zip(gold, found)), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("tag", ["", "NNP", "B", "B-", "o", "U-PER", "B_PER", "-PER", "-"])

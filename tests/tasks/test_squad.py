@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ssl_jax.data import Outside, Windows
+from ssl_jax.data.plan_windows import ELSEWHERE
 from ssl_jax.tasks import squad_files
 from ssl_jax.tasks.base import Predicted
 from ssl_jax.tasks.squad import Squad
@@ -43,6 +44,7 @@ def test_records_of_a_folder(version1):
     question, context = first.texts
     assert (question, context[slice(*first.label)]) == ("How long is the Elbe?", "310 miles")
     assert first.fields == {"id": "d30a", "answers": ("310 miles", "310")}
+    assert first.place.endswith("dev-v1.1.json.gz: question d30a")
     assert task.evaluations == {"heldout": "dev"} and task.labels(train) == ()
 
 
@@ -126,14 +128,20 @@ def test_examples_of_tfds(monkeypatch):
     }
     empty = {"text": np.array([], object), "answer_start": np.array([], np.int32)}
     impossible = {**given, "id": b"2", "is_impossible": np.True_, "answers": empty}
+
+    class Examples(list):
+        def __getitems__(self, numbers):
+            return [self[i] for i in numbers]
+
     sets = {
         ("squad/v1.1", "train"): [given],
         ("squad/v2.0", "validation"): [{**given, "is_impossible": np.False_}, impossible],
     }
-    monkeypatch.setattr(squad_files, "data_source", lambda name, split: (sets[name, split], None))
+    monkeypatch.setattr(squad_files, "data_source", lambda name, split: (Examples(sets[name, split]), None))
     (record,) = Squad().read("train")
     assert record.texts == ("q?", "Größe x") and record.label == (0, 5)
     assert [record.label for record in Squad(version2=True).read("dev")] == [(0, 5), ()]
+    assert Squad(data="tfds:squad/v1.1").read("train") == [record]
     with pytest.raises(UserError, match="has no test split"):
         Squad().read("test")
 
@@ -206,7 +214,7 @@ def test_settings_that_cannot_be(version2, tmp_path):
         Squad(data=version2, version2=True, max_tokens=0).read("dev")
     with pytest.raises(UserError, match="no such file or folder"):
         Squad(data=str(tmp_path / "nowhere")).read("train")
-    with pytest.raises(UserError, match="there is none"):
+    with pytest.raises(UserError, match="found: none"):
         Squad(data=str(tmp_path)).read("train")
 
 
@@ -321,7 +329,7 @@ def test_gold_answers_come_back_from_token_spans(
     plan = Windows().open(Table(records, load(tmp_path / "tokenizer"), Text()), 0, shuffle=False)
     texts = {}
     for row in (plan[r] for r in range(plan.num_rows)):
-        if row.label:
+        if row.label != ELSEWHERE:
             window, (first, last) = row.fields["window"], row.label
             texts[window.record] = window.context[window.begins[first] : window.ends[last]]
     assert len(texts) == len(records), "an answer is in no window"

@@ -114,15 +114,15 @@ def test_a_script_without_spaces_is_joined_by_nothing(bpe):
     words = ["明月", "光", "，", "疑是"]
     table = Table([sentence(words, separator="")], bpe, Text())
     assert table.encoded(0)[0].tokens.tolist() == bpe.encode("明月光，疑是").tolist()
-    (found,) = aligned(table)
+    (found,) = aligned(table, "")
     begins = np.array([0, 2, 3, 4])
     assert table.offsets(0, 0)[found.first].tolist() == begins.tolist()
 
 
 def test_words_of_a_typed_text():
     text = " It's  café 苹果, no?\ud800 "
-    record = typed_sentence(text, UnicodeWords())
-    words = [record.texts[0][a:b] for a, b in record.fields["spans"]]
-    assert words == ["It's", "café", "苹", "果", ",", "no", "?", "\ufffd"]
-    assert len(record.texts[0]) == len(text) and record.label is None
+    words = ["It's", "café", "苹", "果", ",", "no", "?", "\ufffd"]
+    assert typed_sentence(text, UnicodeWords()) == sentence(words)
+    assert typed_sentence("苹果。", UnicodeWords(), "") == sentence(["苹", "果", "。"], separator="")
+    assert [text[a:b] for a, b in word_spans(text, UnicodeWords())] == [*words[:-1], "\ud800"]
     assert word_spans(" \n", UnicodeWords()).shape == word_spans("", UnicodeWords()).shape == (0, 2)

@@ -179,6 +179,21 @@ def test_a_vocabulary_too_small_names_the_smallest(make, tmp_path):
         make(vocab_size=30).train(POEMS, tmp_path / "t")
 
 
+def test_more_characters_than_pieces_leave_room_for_words_and_become_bytes(tmp_path):
+    """A large alphabet in a small vocabulary: what was a refusal ("2048 is too small ...: 7886 works")."""
+    rng = np.random.default_rng(0)
+    common, rare = (np.arange(0x4E00, 0x4E00 + 300), np.arange(0x5200, 0x5200 + 2000))
+    texts = ["".join(map(chr, [*rng.choice(common, 60), *rng.choice(rare, 3)])) for _ in range(2000)]
+    T.SentencePiece(vocab_size=1000).train(texts, tmp_path / "t")
+    tokenizer = T.load(tmp_path / "t")
+    assert tokenizer.vocab_size == 1000
+    for text in texts[:50]:
+        ids = tokenizer.encode(text)
+        assert tokenizer.decode(ids) == text
+        in_bytes = sum(piece.startswith("<0x") for piece in tokenizer.pieces(ids))
+        assert in_bytes <= 9  # the three rare ones at most: each common character has a piece
+
+
 def test_no_text_to_train_on(tmp_path):
     with pytest.raises(UserError, match="no text to train"):
         T.SentencePiece().train(["", " \n"], tmp_path / "t")

@@ -16,7 +16,8 @@ from ssl_jax.text.spans import locate
 from ssl_jax.types import UserError
 from ssl_jax.use import embed as E
 from ssl_jax.use import inputs
-from ssl_jax.use.embed import By, Layers, Pool, Vectors, cosines, embed, windows
+from ssl_jax.use.embed import By, Layers, Pool, Vectors, cosines, embed
+from ssl_jax.use.reader import windows
 from tests.use.models import BFLOAT16, DECODER, ENCODER, POSITIONS, model, tokenizer
 
 TEXTS = [

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures of a language model against sums over prefixes read one at a time."""
 
+import json
 import math
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 from ssl_jax.types import UserError
 from ssl_jax.use import score as S
+from ssl_jax.use import sources
 from ssl_jax.use.likelihood import Reader
 from tests.use.conftest import LINES
 
@@ -150,3 +152,29 @@ def test_a_bad_question_is_named_with_file_and_row(value, what):
 def test_a_text_of_one_word_has_no_last_one(reader, tokenizer):
     with pytest.raises(UserError, match="white space"):
         S.last_words(reader, tokenizer, ["床前明月光"])
+
+
+def test_questions_of_files_and_of_tfds_are_the_same(tmp_path, monkeypatch):
+    """TFDS hands out bytes, numbers of numpy and arrays of objects."""
+    rows = [("The dog", ("sat", "ran"), 1), ("a list", ("of names", "is", "a"), 0)]
+    as_tfds = [
+        {
+            "context": c.encode(),
+            "choices": np.array([o.encode() for o in options], object),
+            "answer": np.int64(a),
+        }
+        for c, options, a in rows
+    ]
+    monkeypatch.setattr(sources, "data_source", lambda *which: (as_tfds, which))
+    (tmp_path / "q.jsonl").write_text(
+        "".join(
+            json.dumps({"context": c, "choices": options, "answer": options[a]}) + "\n"
+            for c, options, a in rows
+        )
+    )
+    expected = [S.Choice(*row) for row in rows]
+    assert list(sources.questions("tfds:set/config:test")) == expected
+    assert list(sources.questions(str(tmp_path / "*.jsonl"))) == expected
+    as_tfds[1]["answer"] = np.int64(7)
+    with pytest.raises(UserError, match=r"tfds:set/config:test: example 1: .*number from 0"):
+        list(sources.questions("tfds:set/config:test"))
