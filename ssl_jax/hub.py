@@ -129,7 +129,7 @@ def facts_of_run(source: weights.Saved, run: Experiment) -> dict[str, Any]:
         trained=trained,
         measured={key: value for key, value in last.items() if "/" in key and isinstance(value, float)},
         curve=curve.text(training) if len(training) > 1 else "",
-        sources=tuple(name.removeprefix("hf:") for name in names if name.startswith("hf:")),
+        sources=tuple(name.split(":")[1] for name in names if name.startswith("hf:")),
         hashes={name: resolved[name] for name in ("tokenizer", "store", "plan")},
     )
 

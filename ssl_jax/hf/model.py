@@ -59,7 +59,10 @@ class Outgoing:
     @property
     def template(self) -> Template:
         """How the objective lays texts out."""
-        return Template.DOCUMENT if Use.NEXT in self.family.heads else Template.TEXTS
+        causal = Use.NEXT in self.family.heads
+        if self.use is Use.CLASSES and causal:
+            return Template.ENDED
+        return Template.DOCUMENT if causal and self.use in (Use.NEXT, Use.TRUNK) else Template.TEXTS
 
     def config_json(self, dtype: str) -> Json:
         return {

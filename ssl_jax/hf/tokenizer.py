@@ -34,6 +34,7 @@ class Template(enum.Enum):
     """How the special tokens stand around a text: as the objective that trained the model laid them out."""
 
     TEXTS = "[CLS] A [SEP], or [CLS] A [SEP] B [SEP] with type 1 from B on"
+    ENDED = "[BOS] A [EOS], or [BOS] A [EOS] B [EOS]: texts that are read at their end"
     DOCUMENT = "[BOS] A: a document begins; what is generated goes on with it"
 
 
@@ -123,11 +124,13 @@ def _post_processor(template: Template, tokenizer: Any) -> dict[str, Any]:
     special = lambda i, kind=0: {"SpecialToken": {"id": name_of(tokenizer, i), "type_id": kind}}
     a, b = ({"Sequence": {"id": name, "type_id": kind}} for name, kind in (("A", 0), ("B", 1)))
     specials = tokenizer.specials
-    cls, sep, bos = specials.cls, specials.sep, specials.bos
-    if template is Template.TEXTS:
-        _require("[CLS] and [SEP]", cls, sep)
-        single = [special(cls), a, special(sep)]
-        pair, used = [*single, b, special(sep, 1)], (cls, sep)
+    bos, eos = specials.bos, specials.eos
+    if template is not Template.DOCUMENT:
+        names = "[CLS] and [SEP]" if template is Template.TEXTS else "BOS and EOS"
+        first, last = (specials.cls, specials.sep) if template is Template.TEXTS else (bos, eos)
+        _require(names, first, last)
+        single = [special(first), a, special(last)]
+        pair, used = [*single, b, special(last, 1)], (first, last)
     else:
         _require("BOS", bos)
         single, used = [special(bos), a], (bos,)

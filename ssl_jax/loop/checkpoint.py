@@ -5,7 +5,6 @@ The state is saved as one flat dict, path -> array, so that what is on disk name
 structure has to be rebuilt to read it.  The data state is one integer, next_row.
 """
 
-import contextlib
 import json
 import shutil
 import threading
@@ -18,6 +17,7 @@ import jax
 import numpy as np
 
 from ssl_jax.loop import seal
+from ssl_jax.loop.disk import check_room, disk_errors
 from ssl_jax.loop.state import State, flat, unflat
 from ssl_jax.types import Failure, UserError
 
@@ -300,29 +300,3 @@ def read_meta(folder: Path, step: int) -> dict[str, Any]:
 
 def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-
-
-def check_room(folder: Path, state: State) -> None:
-    """Raises Failure where the state will not fit, before a library's threads each say so at length."""
-    needed, free = sum(leaf.nbytes for leaf in flat(state).values()), shutil.disk_usage(folder).free
-    if free < needed:
-        raise full(folder, f" ({needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free)")
-
-
-def full(folder: Path, detail: str = "") -> Failure:
-    return Failure(
-        f"the disk of {folder} is full{detail}: the checkpoint was not saved, earlier ones are intact; "
-        "make room and run the same command again"
-    )
-
-
-@contextlib.contextmanager
-def disk_errors(folder: Path):
-    """A full disk, however deep it was hit, as one line."""
-    try:
-        yield
-    except Exception as error:
-        text = f"{error!r} {error.__cause__!r} {error.__context__!r}"
-        if "No space left" in text or "ENOSPC" in text or "Disk quota" in text:
-            raise full(folder) from error
-        raise

@@ -11,17 +11,21 @@ from flax import nnx
 
 from ssl_jax import hf, nn, text
 from ssl_jax.models import BertConfig, GptConfig, TextConfig
-from ssl_jax.objectives import BertPretraining, MaskedLm, NextToken
+from ssl_jax.objectives import BertPretraining, Classification, MaskedLm, NextToken, Tagging
 from ssl_jax.types import Meta, Objective, Specials
 from tests.end_to_end.runs import documents
 from tests.hf.cases import flat
 from tests.models.tiny import drawn
 
+CLASSES = ("no", "yes", "perhaps")
 SMALL = dict(num_layers=1, dim=24, num_heads=2, mlp_dim=40, max_positions=32)
-NETWORKS: dict[str, tuple[TextConfig, Objective]] = {
+NETWORKS: dict[str, tuple[TextConfig, Objective | None]] = {
     "bert": (BertConfig(**SMALL), BertPretraining()),
     "masked": (BertConfig(**SMALL), MaskedLm()),
     "gpt2": (GptConfig(**SMALL), NextToken()),
+    "gpt2_trunk": (GptConfig(**SMALL), None),
+    "classes": (BertConfig(**SMALL), Classification()),
+    "tags": (BertConfig(**SMALL), Tagging()),
 }
 
 
@@ -37,16 +41,21 @@ def directory(
     """A network of NETWORKS, freshly drawn, as `transformers` has it, in float32.  spare: rows of its tables
     that no token has."""
     config, objective = NETWORKS[name]
+    labels = CLASSES if name in ("classes", "tags") else ()
     meta = Meta(tokenizer=text.load(tokenizer_dir), labels=labels)
     rows = meta.vocab_size + spare if spare else None
     config = dataclasses.replace(config, vocab_rows=rows).bind(meta)
-    objective = dataclasses.replace(objective, meta=meta)
+    objective = objective and dataclasses.replace(objective, meta=meta)
     leaves = network_leaves(config, objective)
     model = outgoing(config, objective, labels, meta.tokenizer.specials, leaves)
     out.mkdir()
     model.write(out, dtype="float32", shard_size=10**9, progress=lambda *_: None)
     hf.export_tokenizer(
-        tokenizer_dir, out, template=model.template, max_length=config.max_positions, token_types=True
+        tokenizer_dir,
+        out,
+        template=model.template,
+        max_length=config.max_positions,
+        token_types=not name.startswith("gpt2"),
     )
     return out
 
@@ -55,7 +64,7 @@ def network_leaves(config: Any, objective: Any) -> dict[str, np.ndarray]:
     def params():
         rngs = nnx.Rngs(0)
         trunk = config.build(rngs)
-        return nn.split(nn.Model(trunk, objective.heads(trunk, rngs)))[1]
+        return nn.split(nn.Model(trunk, objective.heads(trunk, rngs) if objective else {}))[1]
 
     leaves = flat(drawn(jax.eval_shape(params)))
     for leaf in leaves.values():
