@@ -59,7 +59,7 @@ class Page:
             "PYTHONUTF8": "1",
             "JAX_PLATFORMS": "cpu",
         }
-        start = {"cwd": folder, "env": environment, "text": True, "encoding": "utf-8", "timeout": 300}
+        start = {"cwd": folder, "env": environment, "text": True, "encoding": "utf-8", "timeout": 600}
         subprocess.run([sys.executable, script], check=True, **start)
         bodies = [body for kind, _, body in self.blocks if kind == "sh"]
         todo = [words for body in bodies for words in commands(body)]
