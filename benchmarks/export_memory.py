@@ -10,6 +10,7 @@ last line says whether it did.  Takes three times the model's size on disk, remo
 """
 
 import argparse
+import filecmp
 import os
 import subprocess
 import sys
@@ -96,15 +97,11 @@ def main() -> None:
             f"allowed above imports: {allowed / 1e6:,.0f} MB: "
             f"{'kept' if peak - bare <= allowed else 'BROKEN'}"
         )
-        same = (
-            all(
-                (folder / "out" / file.name).read_bytes() == file.read_bytes()
-                for file in (folder / "there").glob("*.safetensors")
-            )
-            if sum(sizes) < 2e9
-            else None
+        there, again = ([file.name for file in (folder / f).glob("*.safetensors")] for f in ("there", "out"))
+        same = sorted(there) == sorted(again) and all(
+            filecmp.cmp(folder / "there" / name, folder / "out" / name, shallow=False) for name in there
         )
-        print("files identical" if same else "" if same is None else "FILES DIFFER")
+        print(f"weights that came back: {'identical, bit for bit' if same else 'DIFFERENT'}")
 
 
 if __name__ == "__main__":

@@ -214,7 +214,7 @@ def embed(args: argparse.Namespace, console: Console) -> int:
 
 
 def export(args: argparse.Namespace, console: Console) -> int:
-    _import(args.recipe_file)
+    use.import_recipe(args)
     hub.export(
         args.model,
         args.out_dir,

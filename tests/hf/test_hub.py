@@ -3,6 +3,7 @@
 
 import json
 import os
+import signal
 import subprocess
 
 import numpy as np
@@ -18,10 +19,13 @@ WEIGHTS = "model.safetensors"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
+def room(tmp_path_factory):
+    """A cache of its own; and pytest gets SIGTERM back from the commands that run in this process."""
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="module")
