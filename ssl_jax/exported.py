@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A directory of `transformers`, ours or another's, as a MODEL: what weights.Source asks for."""
+"""A directory of `transformers`, ours or another's, as a MODEL: what source.Source asks for."""
 
 import dataclasses
 import hashlib

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax import config, hf, text, weights
+from ssl_jax import config, hf, text
 from ssl_jax.data.files import fsync_dir, sha256_of
 from ssl_jax.experiment import Experiment, Pretrained
 from ssl_jax.exported import Exported
@@ -28,6 +28,7 @@ from ssl_jax.loop.checkpoint import Checkpoint, Checkpointer
 from ssl_jax.loop.state import State
 from ssl_jax.loop.trackers import read_lines
 from ssl_jax.report import curve
+from ssl_jax.source import Saved, find
 from ssl_jax.types import Meta, UserError
 from ssl_jax.workdir import Workdir
 
@@ -48,7 +49,7 @@ def export(
 
     Raises UserError where no architecture of `transformers` is the model's, or out can't be written.
     """
-    source = weights.find(model)
+    source = find(model)
     network, stream = source.network, source.stream()
     tokenizer = text.load(source.tokenizer_dir)
     meta = Meta(tokenizer=tokenizer, vocab_shards=source.vocab_shards, labels=network.labels)
@@ -101,13 +102,13 @@ def facts_of(
         hashes={"tokenizer": tokenizer.fingerprint},
         notes=(hf.TYPED_SPECIALS,),
     )
-    if not isinstance(source, weights.Saved) or not isinstance(run := source.place.experiment(), Experiment):
+    if not isinstance(source, Saved) or not isinstance(run := source.place.experiment(), Experiment):
         trained = {"weights from": network.source} if network.source else {}
         return dataclasses.replace(facts, trained=trained)
     return dataclasses.replace(facts, **facts_of_run(source, run))
 
 
-def facts_of_run(source: weights.Saved, run: Experiment) -> dict[str, Any]:
+def facts_of_run(source: Saved, run: Experiment) -> dict[str, Any]:
     place, resolved = source.place, source.place.resolved()
     lines = [line for line in read_lines(place.metrics) if line["step"] <= source.step]
     training = [(line["step"], line["loss"]) for line in lines if isinstance(line.get("loss"), float)]

@@ -8,7 +8,6 @@ import collections
 import contextlib
 import json
 import os
-import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import jax
 
 from ssl_jax import config, data, hf, optim, parallel
 from ssl_jax.assemble import Setup, assemble
+from ssl_jax.claim import branch_of, check_identity, claim, versions
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop import flops
 from ssl_jax.loop.checkpoint import Checkpointer, Restored, saved_steps
@@ -25,10 +25,11 @@ from ssl_jax.loop.loop import StepInfo, Stop, train
 from ssl_jax.loop.save import Save
 from ssl_jax.loop.state import State, born
 from ssl_jax.loop.trackers import Copies, JsonLines, cut_after, read_lines
+from ssl_jax.source import find
 from ssl_jax.tasks.corpus import TaskData, open_task
 from ssl_jax.types import UserError
-from ssl_jax.weights import adopt, branch_point, find
-from ssl_jax.workdir import Workdir, changed
+from ssl_jax.weights import adopt, branch_point
+from ssl_jax.workdir import Workdir
 
 
 def choose_deterministic_kernels() -> None:
@@ -117,80 +118,6 @@ def _unprepared(command: str) -> UserError:
         "the corpus is not prepared, and several processes don't build it; run once, where all of them can "
         f"read it: {command}"
     )
-
-
-def claim(place: Workdir, experiment: Experiment, source: str | None, *, fresh: bool, console: Any) -> bool:
-    """Makes the workdir this run's own; True where it goes on with what is there."""
-    if jax.process_index() != 0:
-        return place.exists() and not fresh
-    if place.is_foreign():
-        raise UserError(f"{place.path} isn't empty and holds no run; choose another --workdir")
-    if fresh or not place.is_begun():
-        place.clear()  # a start that failed on its way to the first step binds nobody to its recipe
-    resuming = place.exists()
-    if resuming:
-        free = place.refuse_changes(experiment, longer=may_lengthen(place, experiment))
-        if free:
-            console.print(f"changed since the run began: {changed(free)}")
-        if any(c.path.startswith("loop.duration") for c in free):
-            (place.path / "summary.json").unlink(missing_ok=True)
-    place.record(experiment, source)
-    return resuming
-
-
-def may_lengthen(place: Workdir, experiment: Experiment) -> bool:
-    """Whether the steps taken so far had the rates that they would have in a longer run."""
-    steps = saved_steps(place.checkpoints)
-    before = place.resolved().get("num_steps")
-    return before is None or optim.extends_freely(
-        experiment.optim.schedule, before, steps[-1] if steps else 0
-    )
-
-
-def branch_of(place: Workdir, branch: str | None) -> str | None:
-    """What this run branches off, as its birth recorded it.  Raises UserError where that was another."""
-    begun = place.resolved()
-    if begun and branch not in (None, begun.get("branch")):
-        raise UserError(
-            f"{place.path} holds a run that did not branch off {branch}; "
-            "name a workdir of its own with --workdir"
-        )
-    return begun.get("branch") if begun else branch
-
-
-def check_identity(
-    place: Workdir, setup: Setup, corpus: data.Corpus | TaskData, branch: str | None, first_process: bool
-) -> None:
-    """The data must be what the run began with; what birth resolved is recorded."""
-    before = place.resolved()
-    facts = {
-        "plan": setup.plan.fingerprint,
-        "store": corpus.train.fingerprint,
-        "tokenizer": corpus.tokenizer.fingerprint,
-        "vocab_shards": setup.bound.meta.vocab_shards,
-        "num_rows": setup.plan.num_rows,
-        "num_tokens": setup.plan.num_tokens,
-        "labels": list(corpus.labels),
-        "num_steps": setup.num_steps,
-        "corpus": str(corpus.dir),
-        "branch": branch,
-        "versions": versions(),
-    }
-    for name in ("store", "tokenizer", "plan"):
-        if before and before[name] != facts[name]:
-            raise UserError(
-                f"the {name} is not what {place.path} began with (fingerprint {before[name][:12]}, now "
-                f"{facts[name][:12]}): its sources changed. Restore them, or start anew with --fresh"
-            )
-    if first_process:
-        place.resolve(facts)
-
-
-def versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    packages = ("ssl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def describe(setup: Setup) -> str:

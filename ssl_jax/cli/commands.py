@@ -19,6 +19,7 @@ from ssl_jax.experiment import Experiment, Suite
 from ssl_jax.report import embeddings, summary
 from ssl_jax.report import evaluate as evaluation
 from ssl_jax.report import inspect as inspection
+from ssl_jax.source import experiment_of
 from ssl_jax.tasks.base import DEV
 from ssl_jax.types import UserError
 from ssl_jax.use.embed import By, Pool
@@ -177,7 +178,7 @@ def inspect(args: argparse.Namespace, console: Console) -> int:
 def evaluate(args: argparse.Namespace, console: Console) -> int:
     use.import_recipe(args)
     model = api.load(args.model)
-    trained = weights.experiment_of(model.loaded.source)
+    trained = experiment_of(model.loaded.source)
     if trained is None or trained.task is None:
         return use.evaluate_language_model(args, model, console)
     if args.task != "perplexity" or args.window or args.stride:

@@ -21,3 +21,27 @@ def number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text} is not a number") from None
+
+
+def part(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
+        raise argparse.ArgumentTypeError(f"{text} is no part I/N with I from 0 to N-1, as in 0/32")
+    return int(part), int(parts)
+
+
+def size(text: str) -> int:
+    number, unit = text[:-2], {"KB": 10**3, "MB": 10**6, "GB": 10**9}.get(text[-2:].upper())
+    if unit is None or not number.isdecimal() or int(number) == 0:
+        raise argparse.ArgumentTypeError(f"{text} is no size such as 5GB or 500MB")
+    return int(number) * unit
+
+
+def shares(text: str) -> tuple[float, ...]:
+    try:
+        shares = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        shares = ()
+    if not shares or not all(0 < share <= 1 for share in shares):
+        raise argparse.ArgumentTypeError(f"{text} is no list of shares above 0 and up to 1, as in 0.01,0.1,1")
+    return shares

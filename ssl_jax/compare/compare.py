@@ -13,9 +13,10 @@ from ssl_jax.experiment import Experiment
 from ssl_jax.loop.seal import write_atomically
 from ssl_jax.report import chart
 from ssl_jax.report.png import png
+from ssl_jax.source import find
 from ssl_jax.tasks.base import shown
 from ssl_jax.types import UserError
-from ssl_jax.weights import SCRATCH, find
+from ssl_jax.weights import SCRATCH
 from ssl_jax.workdir import write_json
 
 FROZEN = ("trunk.*",)

@@ -16,9 +16,10 @@ from ssl_jax import config, run
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop.trackers import read_lines
 from ssl_jax.report import summary
+from ssl_jax.source import find_saved
 from ssl_jax.tasks.base import shown
 from ssl_jax.types import Failure, UserError
-from ssl_jax.weights import find_saved, inherit
+from ssl_jax.weights import inherit
 from ssl_jax.workdir import Workdir
 
 

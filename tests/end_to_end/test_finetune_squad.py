@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssl_jax import weights
+from ssl_jax import source, weights
 from ssl_jax.cli.main import main
 from ssl_jax.data import Record, Table
 from ssl_jax.data.pipeline import Examples
@@ -76,17 +76,17 @@ def test_it_learns_and_its_checkpoint_keeps_the_threshold(finetune, tmp_path, ca
     first, *_, last = [line for line in lines(tmp_path / "run") if "heldout/f1" in line]
     assert last["heldout/f1"] > max(0.5, first["heldout/f1"] + 0.1)
 
-    source = weights.find(str(tmp_path / "run"))
-    task = source.place.experiment().task
-    best = next(line for line in lines(tmp_path / "run") if line["step"] == source.step)
-    assert source.measured["tuning/null_threshold"] == best["tuning/null_threshold"]
-    assert source.measured["heldout/f1"] == best["heldout/f1"]
+    found = source.find(str(tmp_path / "run"))
+    task = found.place.experiment().task
+    best = next(line for line in lines(tmp_path / "run") if line["step"] == found.step)
+    assert found.measured["tuning/null_threshold"] == best["tuning/null_threshold"]
+    assert found.measured["heldout/f1"] == best["heldout/f1"]
     assert task.null_threshold is None
-    assert task.tuned(source.measured).null_threshold == best["tuning/null_threshold"]
+    assert task.tuned(found.measured).null_threshold == best["tuning/null_threshold"]
 
     capsys.readouterr()
     assert main(["evaluate", str(tmp_path / "run"), "--json", "--out", str(tmp_path / "said")]) == 0
-    assert json.loads(capsys.readouterr().out)["heldout/f1"] == source.measured["heldout/f1"]
+    assert json.loads(capsys.readouterr().out)["heldout/f1"] == found.measured["heldout/f1"]
     assert (tmp_path / "said" / "predictions.json").is_file()
 
     loaded = weights.load(str(tmp_path / "run"))

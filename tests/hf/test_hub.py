@@ -12,6 +12,7 @@ import pytest
 from ssl_jax import hf, weights
 from ssl_jax.cli.main import main
 from ssl_jax.hf.card import without_places
+from ssl_jax.source import find
 from tests.end_to_end.runs import said
 from tests.hf import rooms
 
@@ -66,7 +67,7 @@ def test_a_directory_is_a_model_like_the_workdir_made_of_it(there, here):
     ours, theirs = weights.load(str(here)), weights.load(str(there))
     assert ours.network.model == theirs.network.model and ours.network.objective == theirs.network.objective
     assert ours.tokenizer.fingerprint == theirs.tokenizer.fingerprint
-    mine, other = (weights.find(str(model)).stream() for model in (here, there))
+    mine, other = (find(str(model)).stream() for model in (here, there))
     assert mine.shapes == other.shapes
     for name in mine.shapes:
         np.testing.assert_array_equal(mine.read([name])[name], other.read([name])[name], err_msg=name)
@@ -86,7 +87,7 @@ def test_longer_positions_repeat_and_new_tokens_are_means(there, here, tmp_path,
     assert main(["import", str(there), str(workdir), *words]) == 0
     told = capsys.readouterr().out
     assert "70 positions: new ones start as copies" in told and "2 new tokens" in told
-    old, new = (weights.find(str(model)).stream() for model in (here, workdir))
+    old, new = (find(str(model)).stream() for model in (here, workdir))
     before, after = (s.read(["trunk.embeddings.positions"])["trunk.embeddings.positions"] for s in (old, new))
     np.testing.assert_array_equal(after, np.concatenate([before, before, before])[:70])
     loaded = weights.load(str(workdir))
