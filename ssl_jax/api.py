@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_jax import weights
+from ssl_jax.tasks.squad import THRESHOLD
 from ssl_jax.use import generate as generation
 from ssl_jax.use import guess, score
 from ssl_jax.use.embed import Vectors, embed
@@ -53,8 +54,10 @@ class Model:
         """The same for any number of texts (use.inputs.read reads them from a file)."""
         if batch_size not in self._predictors:
             loaded = self.loaded
+            source = loaded.source
+            tuned = source.measured.get(THRESHOLD, 0.0) if source is not None else 0.0
             self._predictors[batch_size] = Predictor(
-                loaded.model, loaded.objective, loaded.network.text, batch_size
+                loaded.model, loaded.objective, loaded.network.text, batch_size, tuned
             )
         return self._predictors[batch_size](lines)
 

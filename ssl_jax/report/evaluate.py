@@ -1,19 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A fine-tuned MODEL on a split of its task: its metrics as a table, its predictions as files."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
-from ssl_jax import nn
-from ssl_jax.data.pipeline import Examples
 from ssl_jax.tasks.base import CONSTANT, Predicted, Task
 from ssl_jax.tasks.corpus import check_labels, read, tokenized
 from ssl_jax.types import OpenPlan, Progress, UserError
+from ssl_jax.use.predict import Outputs
 from ssl_jax.weights import Loaded
 
 
@@ -64,18 +61,5 @@ def show(evaluated: Evaluated, title: str, console: Any) -> None:
 
 def predict(loaded: Loaded, plan: OpenPlan, batch_size: int, name: str, progress: Progress) -> Predicted:
     """What the model says of every row of a plan."""
-    objective, count = loaded.objective, plan.num_rows
-    graphdef, params = nn.split(loaded.model)
-    outputs_of = jax.jit(lambda params, batch: objective.predict(nn.merge(graphdef, params), batch))
-    examples, outputs = Examples(plan, objective, seed=0), []
-    for start in range(0, count, batch_size):
-        progress(f"evaluate {name}", start, count, "examples")
-        batch = examples(range(start, start + batch_size), stop_row=count)
-        outputs.append(jax.device_get(outputs_of(params, batch)))
-    progress(f"evaluate {name}", count, count, "examples")
-    rows = [plan[r] for r in range(count)]
-    return Predicted(rows, joined(outputs, count))
-
-
-def joined(outputs: list[Mapping[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([each[name] for each in outputs])[:count] for name in outputs[0]}
+    told = functools.partial(progress, f"evaluate {name}", total=plan.num_rows, unit="examples")
+    return Predicted(*Outputs(loaded.model, loaded.objective).of(plan, loaded.objective, batch_size, told))

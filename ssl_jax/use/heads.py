@@ -135,8 +135,12 @@ class TagHead(Head):
         return Tags(tuple(words), tuple(labels), kept < len(table.encoded(record)[0].tokens))
 
 
+@dataclass(frozen=True)
 class AnswerHead(Head):
+    """null_threshold: the null odds above which a model that may say so says that there is no answer."""
+
     reads, counts = "a question and its context", (2,)
+    null_threshold: float = 0.0
 
     def owner(self, row: Row) -> int:
         return row.fields["window"].record
@@ -145,7 +149,9 @@ class AnswerHead(Head):
         windows = [row.fields["window"] for row in rows]
         found = answers.find(windows, outputs["start"], outputs["end"], n_best=1, max_tokens=MAX_TOKENS)
         best = found.best[0] if found.best else found.null
-        silent = not found.best or (self.plan.outside is Outside.NULL and found.null_odds > 0)
+        silent = not found.best or (
+            self.plan.outside is Outside.NULL and found.null_odds > self.null_threshold
+        )
         w = next((w for w in range(len(rows)) if said_in(windows[w], best, *self._logits(outputs, w))), 0)
         none, places = self._places(rows[w], *self._logits(outputs, w))
         starts = sum(place.starts for place in places if place.begin == best.begin)
@@ -182,7 +188,7 @@ def said_in(window: Window, answer: answers.Answer, start: np.ndarray, end: np.n
     return answer.start_logit in starts and answer.end_logit in ends
 
 
-def head_of(objective: Any, text: Text, positions: int) -> Head:
+def head_of(objective: Any, text: Text, positions: int, null_threshold: float = 0.0) -> Head:
     """Of a model with so many positions.  Raises UserError where its heads say nothing of a whole text."""
     if objective is not None and objective.plan is None:
         objective = dataclasses.replace(objective, plan=default_plan(objective, positions))
@@ -194,7 +200,7 @@ def head_of(objective: Any, text: Text, positions: int) -> Head:
         case Tagging():
             return TagHead(objective, text)
         case SpanPrediction():
-            return AnswerHead(objective, text)
+            return AnswerHead(objective, text, null_threshold)
     raise UserError(
         "this MODEL has no head that says something of a text; fine-tune it (ssl-jax finetune), or try "
         "ssl-jax fill-mask, generate or embed"

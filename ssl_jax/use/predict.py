@@ -2,7 +2,7 @@
 """What a fine-tuned model says of texts, whatever its head: read as its training read them."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,9 +12,36 @@ from ssl_jax import nn
 from ssl_jax.data import Table
 from ssl_jax.data.pipeline import Examples
 from ssl_jax.text import Text
+from ssl_jax.types import OpenPlan, Row
 from ssl_jax.use.heads import head_of
 from ssl_jax.use.inputs import Line, batched, power_of_two
 from ssl_jax.use.predictions import Prediction
+
+
+class Outputs:
+    """What objective.predict gives for rows, compiled once for each batch size."""
+
+    def __init__(self, model: nn.Model, objective: Any):
+        graphdef, self._params = nn.split(model)
+        self._predict = jax.jit(lambda params, batch: objective.predict(nn.merge(graphdef, params), batch))
+
+    def of(
+        self,
+        plan: OpenPlan,
+        reads: Any,
+        batch_size: int,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> tuple[list[Row], dict[str, np.ndarray]]:
+        """(rows, name -> [rows, ...]) of a plan that isn't shuffled.  reads: whose spec and example make the
+        batches; progress is told how many rows are done."""
+        examples, count, outputs = Examples(plan, reads, seed=0), plan.num_rows, []
+        for start in range(0, count, batch_size):
+            progress(start)
+            batch = examples(range(start, start + batch_size), stop_row=count)
+            outputs.append(jax.device_get(self._predict(self._params, batch)))
+        progress(count)
+        joined = {name: np.concatenate([each[name] for each in outputs])[:count] for name in outputs[0]}
+        return [plan[r] for r in range(count)], joined
 
 
 class Predictor:
@@ -23,12 +50,19 @@ class Predictor:
     Raises UserError where the model has no head that says something of a whole text.
     """
 
-    def __init__(self, model: nn.Model, objective: Any, text: Text, batch_size: int = 32):
-        self.head = head_of(objective, text, model.trunk.spec.max_positions)
+    def __init__(
+        self,
+        model: nn.Model,
+        objective: Any,
+        text: Text,
+        batch_size: int = 32,
+        null_threshold: float = 0.0,
+    ):
+        """null_threshold: of a model of questions, the null odds above which there is no answer."""
+        self.head = head_of(objective, text, model.trunk.spec.max_positions, null_threshold)
         self._batch_size = batch_size
         self._text = text
-        graphdef, self._params = nn.split(model)
-        self._outputs = jax.jit(lambda params, batch: objective.predict(nn.merge(graphdef, params), batch))
+        self._outputs = Outputs(model, objective)
 
     def __call__(self, lines: Iterable[Line]) -> Iterator[Prediction]:
         """One prediction a line, in order.  Raises UserError for a line with too few or too many texts."""
@@ -41,13 +75,8 @@ class Predictor:
         records = [self.head.record(these) for these in texts]
         table = Table(records, self.head.objective.meta.tokenizer, self._text)
         plan = self.head.plan.open(table, seed=0, shuffle=False)
-        examples, outputs = Examples(plan, self.head, seed=0), []
         size = min(self._batch_size, power_of_two(plan.num_rows))
-        for start in range(0, plan.num_rows, size):
-            batch = examples(range(start, start + size), stop_row=plan.num_rows)
-            outputs.append(jax.device_get(self._outputs(self._params, batch)))
-        rows = [plan[r] for r in range(plan.num_rows)]
-        joined = {name: np.concatenate([one[name] for one in outputs]) for name in outputs[0]}
+        rows, joined = self._outputs.of(plan, self.head, size)
         for number, group in itertools.groupby(range(len(rows)), lambda r: self.head.owner(rows[r])):
             numbers = list(group)
             mine = {name: values[numbers] for name, values in joined.items()}
