@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ssl_jax import weights
-from ssl_jax.tasks.squad import THRESHOLD
+from ssl_jax.source import experiment_of
+from ssl_jax.tasks.squad import Squad
 from ssl_jax.use import generate as generation
 from ssl_jax.use import guess, score
 from ssl_jax.use.embed import Vectors, embed
 from ssl_jax.use.generate import Generated
 from ssl_jax.use.guess import Guess
+from ssl_jax.use.heads import Answering
 from ssl_jax.use.inputs import Line
 from ssl_jax.use.likelihood import Reader
 from ssl_jax.use.predict import Predictor
@@ -54,10 +56,8 @@ class Model:
         """The same for any number of texts (use.inputs.read reads them from a file)."""
         if batch_size not in self._predictors:
             loaded = self.loaded
-            source = loaded.source
-            tuned = source.measured.get(THRESHOLD, 0.0) if source is not None else 0.0
             self._predictors[batch_size] = Predictor(
-                loaded.model, loaded.objective, loaded.network.text, batch_size, tuned
+                loaded.model, loaded.objective, loaded.network.text, batch_size, as_measured(loaded)
             )
         return self._predictors[batch_size](lines)
 
@@ -79,3 +79,12 @@ class Model:
 def load(model: str | Path) -> Model:
     """MODEL: a workdir, WORKDIR@STEP or an exported directory.  Raises UserError that says what is there."""
     return Model(weights.load(str(model)))
+
+
+def as_measured(loaded: weights.Loaded) -> Answering:
+    """When a model of questions answers, and how long at most: as its task measured it."""
+    run = experiment_of(loaded.source) if loaded.source is not None else None
+    if run is None or not isinstance(run.task, Squad):
+        return Answering()
+    task = run.task.tuned(loaded.source.measured)
+    return Answering(null_threshold=task.null_threshold or 0.0, max_tokens=task.max_tokens)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a run may begin, or go on, in a workdir; and the record of what it began with."""
 
+import dataclasses
 import platform
 from typing import Any
 
@@ -12,7 +13,7 @@ from ssl_jax.experiment import Experiment
 from ssl_jax.loop.checkpoint import saved_steps
 from ssl_jax.tasks.corpus import TaskData
 from ssl_jax.types import UserError
-from ssl_jax.workdir import Workdir, changed
+from ssl_jax.workdir import Workdir, changed, read_json
 
 
 def claim(place: Workdir, experiment: Experiment, source: str | None, *, fresh: bool, console: Any) -> bool:
@@ -25,6 +26,11 @@ def claim(place: Workdir, experiment: Experiment, source: str | None, *, fresh: 
         place.clear()  # a start that failed on its way to the first step binds nobody to its recipe
     resuming = place.exists()
     if resuming:
+        if saved_steps(place.checkpoints):  # its start mattered at birth alone, and stays what it was
+            begun = read_json(place.path / "config.json")
+            experiment = dataclasses.replace(
+                experiment, init=begun.get("init"), fresh_layers=begun.get("fresh_layers", 0)
+            )
         free = place.refuse_changes(experiment, longer=may_lengthen(place, experiment))
         if free:
             console.print(f"changed since the run began: {changed(free)}")
@@ -61,7 +67,7 @@ def check_identity(
     before = place.resolved()
     facts = {
         "plan": setup.plan.fingerprint,
-        "store": corpus.train.fingerprint,
+        "store": corpus.fingerprint if isinstance(corpus, TaskData) else corpus.train.fingerprint,
         "tokenizer": corpus.tokenizer.fingerprint,
         "vocab_shards": setup.bound.meta.vocab_shards,
         "num_rows": setup.plan.num_rows,

@@ -92,7 +92,7 @@ def prepare(experiment: Experiment, console: Any) -> data.Corpus | TaskData:
     """
     if experiment.task is not None:
         corpus = open_task(experiment.task, experiment.text, console.progress)
-        parallel.agree(examples=corpus.train.fingerprint)
+        parallel.agree(examples=corpus.fingerprint)
     elif jax.process_count() > 1:
         corpus = data.prepared(experiment.data, experiment.text)
         parallel.agree(corpus=corpus.fingerprint if corpus else "missing")
@@ -188,7 +188,7 @@ def loop(
 ) -> Stop | None:
     """Trains from step first to the end; returns why it stopped early, if it did."""
     last = setup.num_steps
-    patience = patience_of(setup, place)
+    patience = patience_of(setup, place, first)
     if first >= last or (patience is not None and patience.ran_out):
         return None
     with contextlib.ExitStack() as stack:
@@ -201,8 +201,8 @@ def loop(
     return end.stop
 
 
-def patience_of(setup: Setup, place: Workdir) -> Patience | None:
-    """The hook that ends a run early, if the recipe has one, knowing what was measured so far."""
+def patience_of(setup: Setup, place: Workdir, first: int) -> Patience | None:
+    """The hook that ends a run early, if the recipe has one, knowing what was measured up to step first."""
     experiment = setup.bound.experiment
     if experiment.evals.patience is None:
         return None
@@ -210,7 +210,7 @@ def patience_of(setup: Setup, place: Workdir) -> Patience | None:
         experiment.checkpoint.best,
         evaluations=experiment.evals.patience,
         higher_is_better=experiment.checkpoint.higher_is_better,
-        logged=read_lines(place.metrics),
+        logged=[line for line in read_lines(place.metrics) if 0 < line["step"] <= first],
     )
 
 

@@ -2,6 +2,7 @@
 """Weights of a MODEL: to start from (--from), to branch off (--branch), to use."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +62,8 @@ def inherit(experiment: Experiment, start: str | None, place: Workdir | None, co
 def adopt(init: str, state: State, setup: Setup, console: Any) -> State:
     """state with the weights of a MODEL; optimizer, step and data position stay as born.
 
-    The whole trunk must be there in the same shapes; a head that the MODEL lacks keeps its fresh weights.
+    The whole trunk must be there in the same shapes.  A head that the MODEL lacks, or has in another shape or
+    for other labels, keeps its fresh weights.
     """
     source = find(init)
     theirs = text.load(source.tokenizer_dir)
@@ -78,15 +80,17 @@ def adopt(init: str, state: State, setup: Setup, console: Any) -> State:
         for name, leaf in source.params(shardings, setup.layout.replicated).items()
         if name in shapes
     }
+    other = other_heads(found, shapes, source.network.labels != setup.bound.meta.labels)
+    found = {name: leaf for name, leaf in found.items() if head_of(name) not in other}
     wrong = []
     for name, shape in shapes.items():
         there = found[name].shape if name in found else None
-        if there != shape.shape and (name in found or name.startswith("params.trunk.")):
+        if there != shape.shape and name.startswith("params.trunk."):
             wrong.append(f"{name.removeprefix('params.')} is {there or 'missing'}, here {shape.shape}")
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise UserError(f"{source} doesn't fit this model: {'; '.join(wrong[:5])}{more}")
-    fresh = sorted({name.split(".")[2] for name in shapes if name not in found})
+    fresh = sorted({head_of(name) for name in shapes if name not in found})
     console.print(f"weights from {source}" + (f"; fresh heads: {', '.join(fresh)}" if fresh else ""))
     mine = flat(state)
     keep = setup.bound.experiment.fresh_layers
@@ -97,6 +101,18 @@ def adopt(init: str, state: State, setup: Setup, console: Any) -> State:
     if setup.bound.experiment.optim.ema is not None:
         new = dataclasses.replace(new, ema=jax.tree.map(jnp.copy, new.params))
     return new
+
+
+def head_of(name: str) -> str | None:
+    """The head that a parameter belongs to; None for the trunk's."""
+    _, part, head = name.split(".")[:3]
+    return head if part == "heads" else None
+
+
+def other_heads(found: Mapping[str, Any], shapes: Mapping[str, Any], other_labels: bool) -> set[str]:
+    """Heads that were trained for something else: of another shape, or a classifier of other labels."""
+    heads = {head_of(name) for name, leaf in found.items() if leaf.shape != shapes[name].shape}
+    return (heads | ({"classifier"} if other_labels else set())) - {None}
 
 
 def under_fresh_layers(leaf: Any, fresh: Any, count: int) -> Any:

@@ -55,6 +55,8 @@ def finetune(args: argparse.Namespace, console: Console) -> int:
         recipe = suites.of_one(name, recipe)
     if args.fresh:
         raise UserError(f"--fresh is for a single run; to begin a table anew remove {args.workdir}")
+    if args.coordinator or args.process_id is not None or parallel.several(args.num_processes):
+        raise UserError("one process makes a table of several runs; start its runs one by one in several")
     suites.finetune(
         recipe,
         source,

@@ -19,7 +19,16 @@ from ssl_jax import __version__
 from ssl_jax.cli.console import Console
 from ssl_jax.cli.format import complain
 
-_BRIEF = ("inspect", "fill-mask", "generate", "predict", "evaluate")  # commands that leave nothing behind
+_BRIEF = (
+    "inspect",
+    "fill-mask",
+    "generate",
+    "predict",
+    "evaluate",
+    "embed",
+    "export",
+    "import",
+)  # commands that leave nothing behind
 _RESUMES = "the same command goes on from there"
 
 
@@ -31,7 +40,7 @@ def guarded(args: argparse.Namespace) -> int:
     """Run the command of `args`; its exit status.  Nothing but the exit status comes out."""
     with contextlib.suppress(ValueError):  # not the main thread: a program that embeds us
         signal.signal(signal.SIGTERM, _terminate)
-    console = Console(keep_going=args.command == "pretrain")
+    console = Console(keep_going=args.command in ("pretrain", "finetune", "compare"))
     try:
         from absl import logging
 

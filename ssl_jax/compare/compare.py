@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssl_jax.compare.runs import Done, Over, Planned, carry_out, curve, seeded
+from ssl_jax.compare.runs import Done, Over, Planned, carry_out, curve, refuse_sets, seeded
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop.seal import write_atomically
 from ssl_jax.report import chart
@@ -79,6 +79,7 @@ def compare(
 ) -> None:
     """Makes every run, then prints the table and writes `comparison.svg`, `.png` (with the extra [plot]) and
     `comparison.json`."""
+    refuse_sets(sets, ("seed", "init", "task.train_share", "optim.frozen"))
     arms = arms_of(start, against, frozen)
     cells: dict[tuple[float, str], list[Done]] = {}
     planned = list(plan(experiment, arms, shares, num_seeds, folder))

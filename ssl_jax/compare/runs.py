@@ -18,9 +18,9 @@ from ssl_jax.loop.trackers import read_lines
 from ssl_jax.report import summary
 from ssl_jax.source import find_saved
 from ssl_jax.tasks.base import shown
-from ssl_jax.types import Failure, UserError
+from ssl_jax.types import UserError
 from ssl_jax.weights import inherit
-from ssl_jax.workdir import Workdir
+from ssl_jax.workdir import Workdir, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,39 @@ class Hushed:
         pass
 
 
+def refuse_sets(sets: Sequence[str], varied: Sequence[str]) -> None:
+    """Raises UserError for a --set of what the table itself varies from run to run."""
+    for text in sets:
+        if (path := text.partition("=")[0].strip()) in varied:
+            raise UserError(f"--set {text}: the table varies {path} from run to run by itself")
+
+
+def same_start(planned: Planned) -> None:
+    """Raises UserError where the run in this place was started from something else."""
+    record = planned.workdir.parent / "starts.json"
+    known = read_json(record)
+    before = known.setdefault(planned.workdir.name, planned.start)
+    if before != planned.start:
+        raise UserError(
+            f"{planned.workdir} was started from {before}, not from {planned.start}; take another --workdir"
+        )
+    planned.workdir.parent.mkdir(parents=True, exist_ok=True)
+    write_json(record, known)
+
+
 def carry_out(planned: Planned, sets: Sequence[str], source: str, console: Any) -> Done:
     """Makes the run, or takes what is there.  Raises SystemExit with the status of a run that stopped early,
     so that Ctrl-C ends the whole table, and the same command goes on with it."""
+    same_start(planned)
     place = Workdir(planned.workdir)
     experiment = inherit(planned.experiment, planned.start, place, Hushed(console))
     experiment = config.apply_sets(experiment, sets)
     is_new = not place.summary()
+    if experiment.loop.deterministic:
+        run.choose_deterministic_kernels()
     status = run.main(experiment, planned.workdir, console=Hushed(console), recipe_source=source)
     if status == 3:
-        raise Failure(
-            f"{planned.name} diverged ({planned.workdir}); lower optim.peak_lr and start it --fresh"
-        )
+        console.warn(f"{planned.name} diverged; remove {planned.workdir.parent}, and lower optim.peak_lr")
     if status:
         raise SystemExit(status)
     summary.keep(place)

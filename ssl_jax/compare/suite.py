@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ssl_jax.compare.runs import Done, Over, Planned, carry_out, seeded
+from ssl_jax.compare.runs import Done, Over, Planned, carry_out, refuse_sets, seeded
 from ssl_jax.experiment import Experiment, Member, Suite
 from ssl_jax.tasks.base import CONSTANT, shown
 from ssl_jax.types import UserError
@@ -43,6 +43,7 @@ def finetune(
     A member with `after` runs a second time from what the other member of the same seed learnt, where that
     one is asked for too.
     """
+    refuse_sets(sets, ("seed", "init"))
     members = chosen(suite, only)
     # Who starts from another comes after it.
     order = sorted(members, key=lambda member: member.after is not None)

@@ -104,7 +104,7 @@ def store_key(data: Data, text: Any, sources: Sequence[Opened], tokenizer: Path 
     if tokenizer is not None:
         described["tokenizer"] = text_lib.load(tokenizer).fingerprint
     elif not text.tokenizer.trains:
-        described["tokenizer"] = _given_tokenizer(text).fingerprint  # what is in its file, not where that is
+        described["tokenizer"] = given_tokenizer(text).fingerprint  # what is in its file, not where that is
     settings = [data.heldout, data.dedup, data.max_document_bytes]
     return digest_of([FORMAT, settings, described, [s.identity() for s in sources]])
 
@@ -170,7 +170,7 @@ def _limit(data: Data, sources: Sequence[Opened]) -> int:
         raise
 
 
-def _given_tokenizer(text: Any) -> Any:
+def given_tokenizer(text: Any) -> Any:
     """The tokenizer of a kind that is read from the user's file."""
     with tempfile.TemporaryDirectory() as folder:
         text.tokenizer.train((), Path(folder))
@@ -179,7 +179,7 @@ def _given_tokenizer(text: Any) -> Any:
 
 def _tokenizer(data: Data, text: Any, sources: Sequence[Opened], limit: int, progress: Progress) -> Path:
     """Trains the tokenizer in the cache, under a key of all that it is made of."""
-    described = plain(text.tokenizer) if text.tokenizer.trains else _given_tokenizer(text).fingerprint
+    described = plain(text.tokenizer) if text.tokenizer.trains else given_tokenizer(text).fingerprint
     key = digest_of([FORMAT, described, str(limit), [s.identity() for s in sources]])
     folder = cache_dir() / "tokenizers" / key[:32]
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ structure has to be rebuilt to read it.  The data state is one integer, next_row
 """
 
 import json
+import math
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -111,6 +112,8 @@ class Checkpointer:
                 self._sealing = threading.Thread(target=self._seal, args=(ready,), daemon=True)
                 self._sealing.start()
             self._join_if(wait)
+            if wait and jax.process_count() > 1:
+                self._drop()
         elif self._sealing is not None and not self._sealing.is_alive():
             self._join_if(True)
 
@@ -126,7 +129,8 @@ class Checkpointer:
                 error, self._sealing_error = self._sealing_error, None
                 with disk_errors(self.folder):
                     raise error
-            self._drop()
+            if jax.process_count() == 1:  # several delete together: where all of them wait
+                self._drop()
 
     def _seal(self, steps: dict[int, dict[str, Any]]) -> None:
         if jax.process_index() != 0:
@@ -230,8 +234,17 @@ def saved_steps(folder: Path) -> list[int]:
 def best_first(folder: Path, steps: Sequence[int], config: Checkpoint) -> list[int]:
     """Those of the steps that were measured when they were saved, from the best one on; ties: the earlier."""
     sign = -1.0 if config.higher_is_better else 1.0
-    scores = {s: (seal.read(folder / "_seals" / f"{s}.json") or {}).get("best") for s in steps}
-    return [s for _, s in sorted((sign * score, s) for s, score in scores.items() if score is not None)]
+    scores = {s: score_of(folder, s) for s in steps}
+    return [s for _, s in sorted((sign * score, s) for s, score in scores.items() if math.isfinite(score))]
+
+
+def score_of(folder: Path, step: int) -> float:
+    """What checkpoint.best was when the step was saved; nan where it wasn't measured, or can't be read."""
+    try:
+        best = read_meta(folder, step).get("best")
+    except (OSError, ValueError):
+        best = None
+    return math.nan if best is None else float(best)
 
 
 class Leaves:

@@ -85,8 +85,8 @@ class Patience:
         return self._since >= self.evaluations
 
     def _look(self, metrics: Mapping[str, Any]) -> None:
-        if isinstance(value := metrics.get(self.metric), float):
-            value *= self._sign
+        if self.metric in metrics:
+            value = self._sign * float(metrics[self.metric])  # the log says "nan", which is never better
             self._best, self._since = (value, 0) if value < self._best else (self._best, self._since + 1)
 
     def needs_state(self, step: int) -> bool:

@@ -215,14 +215,15 @@ def report(cfg: Optim, axes: Any, shapes: Any) -> str:
         label = _rule(cfg, leaf).label
         size = math.prod(array.shape)
         sizes["all"] += size
-        sizes["decayed"] += size * leaf.decayed
+        decays = leaf.decayed and not leaf.matches(cfg.frozen)
+        sizes["decayed"] += size * decays
         if label == "muon":
             count, height, width = leaf.hidden_matrix.shape(shape)
             sizes["muon"] += size
             matrices += layers * count
             label = f"muon on {layers * count} x [{height}, {width}]"
         stacked = f"{layers} x {list(shape)}" if leaf.depth else str(list(shape))
-        rows.append((leaf.path, stacked, leaf.kind.value, "yes" if leaf.decayed else "-", label))
+        rows.append((leaf.path, stacked, leaf.kind.value, "yes" if decays else "-", label))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = ["  ".join([*(c.ljust(w) for c, w in zip(row, widths)), row[4]]) for row in rows]
     lines.append(f"{sizes['decayed']:,} of {sizes['all']:,} parameters decay, by {cfg.weight_decay} * lr")

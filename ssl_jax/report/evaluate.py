@@ -31,12 +31,13 @@ def evaluate_task(
     """
     task, labels = task.tuned(loaded.source.measured), loaded.network.labels
     predicted, known, parts = {}, set(), task.splits(split)
+    outputs = Outputs(loaded.model, loaded.objective)  # one: it compiles once for all parts
     for name, part in parts.items():
         records = read(task, part, progress)
         check_labels(records, labels)
         table = tokenized(records, loaded.tokenizer, loaded.network.text, part, progress)
         plan = loaded.objective.plan.open(table, seed=0, shuffle=False)
-        predicted[name] = predict(loaded, plan, batch_size, part, progress)
+        predicted[name] = predict(outputs, loaded, plan, batch_size, part, progress)
         if all(record.label is not None for record in records):
             known.add(name)
     if not known and out is None:
@@ -59,7 +60,9 @@ def show(evaluated: Evaluated, title: str, console: Any) -> None:
         console.print(f"written: {file}")
 
 
-def predict(loaded: Loaded, plan: OpenPlan, batch_size: int, name: str, progress: Progress) -> Predicted:
+def predict(
+    outputs: Outputs, loaded: Loaded, plan: OpenPlan, batch_size: int, name: str, progress: Progress
+) -> Predicted:
     """What the model says of every row of a plan."""
     told = functools.partial(progress, f"evaluate {name}", total=plan.num_rows, unit="examples")
-    return Predicted(*Outputs(loaded.model, loaded.objective).of(plan, loaded.objective, batch_size, told))
+    return Predicted(*outputs.of(plan, loaded.objective, batch_size, told))

@@ -10,6 +10,7 @@ from pathlib import Path
 from ssl_jax import text as text_lib
 from ssl_jax.data import Record, Table
 from ssl_jax.data.files import cache_dir, locked
+from ssl_jax.data.order import given_tokenizer
 from ssl_jax.tasks.base import TRAIN, Task
 from ssl_jax.text import Text
 from ssl_jax.types import Progress, Tokenizer, UserError
@@ -25,6 +26,13 @@ class TaskData:
     tokenizer: Tokenizer
     tokenizer_dir: Path
     dir: str  # for people: where the examples came from
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of every split: neither the examples nor what is held out may change under a run."""
+        splits = {TRAIN: self.train, **self.evaluations}
+        text = repr([(name, table.fingerprint) for name, table in splits.items()])
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def report_text(self) -> str:
         sizes = [f"{TRAIN} {self.train.num_documents:,}"]
@@ -91,10 +99,10 @@ def place_of(number: int, record: Record) -> float:
 def tokenizer_dir(text: Text, records: Sequence[Record], progress: Progress) -> Path:
     """The folder of the recipe's tokenizer, trained on these records' texts where it must be."""
     texts = [one for record in records for one in record.texts] if text.tokenizer.trains else []
-    digest = hashlib.sha256(repr((text.tokenizer, texts)).encode()).hexdigest()
-    folder = cache_dir() / "tokenizers" / f"task-{digest[:32]}"
+    key = repr((text.tokenizer, texts)) if text.tokenizer.trains else given_tokenizer(text).fingerprint
+    folder = cache_dir() / "tokenizers" / f"task-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_name(folder.name + ".lock")):
-        if not text.tokenizer.trains or not folder.is_dir():  # one that is read may have changed: read it
+        if not folder.is_dir():
             text.tokenizer.train(texts, folder, progress)
     return folder

@@ -17,12 +17,11 @@ from ssl_jax.data import Record
 from ssl_jax.data.files import write_json
 from ssl_jax.objectives import answers
 from ssl_jax.tasks import squad_files
-from ssl_jax.tasks.base import CONSTANT, HELDOUT, TRAIN, Predicted, Task
+from ssl_jax.tasks.base import CONSTANT, DEV, HELDOUT, TRAIN, Predicted, Task
 from ssl_jax.tasks.squad_score import AnswerWords, best_threshold, exact, f1, f1_or_null
 from ssl_jax.types import UserError
 
 TUNING = "tuning"
-DEV = "dev"
 THRESHOLD = f"{TUNING}/null_threshold"
 
 
@@ -115,12 +114,12 @@ class Squad(Task):
 
     @property
     def _parted(self) -> bool:
-        return self.data is not None and Path(self.data).is_file()
+        return self.data is not None and Path(self.data).expanduser().is_file()
 
     def _all(self, split: str) -> Iterable[squad_files.Question]:
         if self.data is None or self.data.startswith("tfds:"):
             return squad_files.of_tfds((self.data or self._builder).removeprefix("tfds:"), split)
-        path = Path(self.data)
+        path = Path(self.data).expanduser()
         if not path.exists():
             raise UserError(f"task.data: {path}: no such file or folder")
         return squad_files.of_file(

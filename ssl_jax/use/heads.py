@@ -29,7 +29,6 @@ from ssl_jax.use.inputs import Line
 from ssl_jax.use.predictions import Answer, Follows, Labels, Number, Place, Prediction, Tags
 
 LONGEST = 512  # positions of a row of an imported model
-MAX_TOKENS = 30  # of an answer, as SQuAD's task has it
 
 
 @dataclass(frozen=True)
@@ -136,21 +135,33 @@ class TagHead(Head):
 
 
 @dataclass(frozen=True)
-class AnswerHead(Head):
-    """null_threshold: the null odds above which a model that may say so says that there is no answer."""
+class Answering:
+    """null_threshold: the null odds above which a model that may say so says that there is no answer;
+    max_tokens: of an answer (30: SQuAD's)."""
 
-    reads, counts = "a question and its context", (2,)
     null_threshold: float = 0.0
+    max_tokens: int = 30
+
+
+SQUAD = Answering()
+
+
+@dataclass(frozen=True)
+class AnswerHead(Head):
+    reads, counts = "a question and its context", (2,)
+    answering: Answering = SQUAD
 
     def owner(self, row: Row) -> int:
         return row.fields["window"].record
 
     def prediction(self, table, record, rows, outputs):
         windows = [row.fields["window"] for row in rows]
-        found = answers.find(windows, outputs["start"], outputs["end"], n_best=1, max_tokens=MAX_TOKENS)
+        found = answers.find(
+            windows, outputs["start"], outputs["end"], n_best=1, max_tokens=self.answering.max_tokens
+        )
         best = found.best[0] if found.best else found.null
         silent = not found.best or (
-            self.plan.outside is Outside.NULL and found.null_odds > self.null_threshold
+            self.plan.outside is Outside.NULL and found.null_odds > self.answering.null_threshold
         )
         w = next((w for w in range(len(rows)) if said_in(windows[w], best, *self._logits(outputs, w))), 0)
         none, places = self._places(rows[w], *self._logits(outputs, w))
@@ -188,7 +199,7 @@ def said_in(window: Window, answer: answers.Answer, start: np.ndarray, end: np.n
     return answer.start_logit in starts and answer.end_logit in ends
 
 
-def head_of(objective: Any, text: Text, positions: int, null_threshold: float = 0.0) -> Head:
+def head_of(objective: Any, text: Text, positions: int, answering: Answering = SQUAD) -> Head:
     """Of a model with so many positions.  Raises UserError where its heads say nothing of a whole text."""
     if objective is not None and objective.plan is None:
         objective = dataclasses.replace(objective, plan=default_plan(objective, positions))
@@ -200,7 +211,7 @@ def head_of(objective: Any, text: Text, positions: int, null_threshold: float = 
         case Tagging():
             return TagHead(objective, text)
         case SpanPrediction():
-            return AnswerHead(objective, text, null_threshold)
+            return AnswerHead(objective, text, answering)
     raise UserError(
         "this MODEL has no head that says something of a text; fine-tune it (ssl-jax finetune), or try "
         "ssl-jax fill-mask, generate or embed"

@@ -13,7 +13,7 @@ from ssl_jax.data import Table
 from ssl_jax.data.pipeline import Examples
 from ssl_jax.text import Text
 from ssl_jax.types import OpenPlan, Row
-from ssl_jax.use.heads import head_of
+from ssl_jax.use.heads import SQUAD, Answering, head_of
 from ssl_jax.use.inputs import Line, batched, power_of_two
 from ssl_jax.use.predictions import Prediction
 
@@ -56,10 +56,9 @@ class Predictor:
         objective: Any,
         text: Text,
         batch_size: int = 32,
-        null_threshold: float = 0.0,
+        answering: Answering = SQUAD,
     ):
-        """null_threshold: of a model of questions, the null odds above which there is no answer."""
-        self.head = head_of(objective, text, model.trunk.spec.max_positions, null_threshold)
+        self.head = head_of(objective, text, model.trunk.spec.max_positions, answering)
         self._batch_size = batch_size
         self._text = text
         self._outputs = Outputs(model, objective)

@@ -348,7 +348,7 @@ def test_a_folder_of_the_users_is_never_replaced(corpus_file, fake_text, tmp_pat
     assert (mine / "thesis.tex").read_text() == "x"
 
 
-def test_given_tokenizer_is_used(corpus_file, fake_text, tmp_path):
+def testgiven_tokenizer_is_used(corpus_file, fake_text, tmp_path):
     fake_text.Bytes(vocab_size=70_000).train(["x"], tmp_path / "tok")
     corpus = prepare(lines(corpus_file), fake_text.Text(), tokenizer=tmp_path / "tok")
     assert corpus.tokenizer.vocab_size == 70_000 and corpus.tokenizer.seen == ["x"]

@@ -133,6 +133,7 @@ def test_a_suite_is_one_table_and_goes_on_where_it_was(recipe, whole, tmp_path, 
         (("finetune", "bert_tiny", "--from", "{model}"), "has no task; pretraining is: ssl-jax pretrain"),
         (("compare", "{recipe}", "--from", "{model}", "--against", "nowhere"), "there is no MODEL nowhere"),
         (("compare", "{recipe}", "--from", "{model}", "--against", "{model}"), "is named twice"),
+        (("compare", "{recipe}", "--from", "{model}", "--against", "scratch", "--set", "seed=7"), "varies"),
         (("finetune", "{recipe}", "--from", "{model}", "--set", "fresh_layers=3"), "the model has 2 layers"),
     ],
 )  # fmt: skip
@@ -153,3 +154,28 @@ def test_fresh_layers_are_drawn_and_those_below_are_the_models(recipe, whole, tm
     ours, before = mine[f"params.{kernel}"], theirs[f"ema.{kernel}"]
     np.testing.assert_array_equal(ours[0], before[0])
     assert np.abs(ours[1] - before[1]).max() > 1e-3
+
+
+@pytest.mark.slow
+def test_a_head_of_other_labels_is_drawn_anew(recipe, whole, tmp_path, capsys):
+    """MNLI's three classes to RTE's two: "doesn't fit this model", after hours of MNLI."""
+    one = ["finetune", str(recipe), "--set", "loop.num_steps=3"]
+    assert main([*one, "--from", str(whole), "--workdir", str(tmp_path / "two")]) == 0
+    for split in ("train", "dev"):
+        rows = (recipe.parent / f"{split}.tsv").read_text().splitlines()
+        more = [row.replace("\tlo", "\tmi") if i % 3 == 0 else row for i, row in enumerate(rows)]
+        (tmp_path / f"{split}.tsv").write_text("\n".join(more) + "\n")
+    capsys.readouterr()
+    words = ["--from", str(tmp_path / "two"), "--data", str(tmp_path), "--workdir", str(tmp_path / "three")]
+    assert main([*one, *words]) == 0
+    assert "fresh heads: classifier\n" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_table_never_takes_the_run_of_another_start_for_its_own(recipe, whole, tmp_path, capsys):
+    words = ["compare", str(recipe), "--against", "scratch", "--seeds", "1", "--no-frozen"]
+    words += ["--workdir", str(tmp_path / "table"), "--set", "loop.num_steps=1"]
+    assert main([*words, "--from", str(whole)]) == 0
+    capsys.readouterr()
+    assert main([*words, "--from", f"{whole}@36"]) == 2
+    assert "was started from" in said(capsys)

@@ -43,5 +43,11 @@ def test_a_resumed_run_stops_where_the_uninterrupted_one_does(cut):
     assert told(patience(3, seen=SCORES[:cut]), SCORES[cut:], first=cut) == told(patience(3), SCORES)
 
 
+def test_a_score_that_is_no_number_is_never_better_live_or_in_the_log():
+    scores = [0.5, float("nan"), 0.4]
+    live, resumed = patience(2), patience(2, seen=[0.5, "nan"])
+    assert told(live, scores) == told(resumed, scores[2:], first=2) == 2
+
+
 def test_a_run_that_was_killed_after_its_last_evaluation_is_done():
     assert patience(3, seen=SCORES[:5]).ran_out and not patience(3, seen=SCORES[:4]).ran_out
