@@ -55,7 +55,7 @@ def finetune(args: argparse.Namespace, console: Console) -> int:
         recipe = suites.of_one(name, recipe)
     if args.fresh:
         raise UserError(f"--fresh is for a single run; to begin a table anew remove {args.workdir}")
-    if args.coordinator or args.process_id is not None or parallel.several(args.num_processes):
+    if parallel.several(args.coordinator, args.num_processes, args.process_id):
         raise UserError("one process makes a table of several runs; start its runs one by one in several")
     suites.finetune(
         recipe,
@@ -99,7 +99,8 @@ def _with_data(experiment: Experiment, args: argparse.Namespace) -> Experiment:
 def _train(args: argparse.Namespace, console: Console, experiment: Experiment, source: str) -> int:
     if experiment.loop.deterministic:
         run.choose_deterministic_kernels()
-    if parallel.several(args.num_processes) and not Workdir(args.workdir).summary():
+    several = parallel.several(args.coordinator, args.num_processes, args.process_id)
+    if several and not Workdir(args.workdir).summary():
         sets = [word for one in args.sets for word in ("--set", one)]
         run.demand_corpus(experiment, shlex.join(["ssl-jax", "prepare", args.recipe, *sets]))
     several = parallel.initialize(
@@ -181,6 +182,11 @@ def evaluate(args: argparse.Namespace, console: Console) -> int:
     use.import_recipe(args)
     model = api.load(args.model)
     trained = experiment_of(model.loaded.source)
+    if trained is None and model.loaded.network.labels:
+        raise UserError(
+            f"{args.model} doesn't say what its task was: evaluate the workdir of its fine-tuning, or see "
+            "ssl-jax predict"
+        )
     if trained is None or trained.task is None:
         return use.evaluate_language_model(args, model, console)
     if args.task != "perplexity" or args.window or args.stride:

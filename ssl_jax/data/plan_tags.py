@@ -29,7 +29,8 @@ def sentence(
     """
     text, spans = joined(words, separator)
     fields = {"spans": tuple(map(tuple, spans.tolist())), "file": file, "lines": tuple(lines)}
-    return Record((text,), None if tags is None else tuple(tags), fields)
+    place = f"{file}: row {lines[0]}" if len(lines) else file
+    return Record((text,), None if tags is None else tuple(tags), fields, place)
 
 
 def typed_sentence(text: str, boundaries: Words, separator: str = " ") -> Record:

@@ -25,11 +25,12 @@ FLOATS = {"F32", "F16", "BF16"}
 
 
 def is_directory(path: Path) -> bool:
-    """Whether a folder is one of `transformers`, rather than a workdir (both have a config.json)."""
+    """Whether a folder is one of `transformers`, rather than a workdir (both have a config.json); a damaged
+    one is known by its weights."""
     try:
         return "model_type" in read_json(path / CONFIG)
     except (UserError, OSError):
-        return False
+        return any(path.glob("*.safetensors"))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -92,6 +92,12 @@ class Classification(Objective):
         return {**fields, "label": np.asarray(label), "weight": np.asarray(weight)}
 
     def heads(self, trunk: Any, rngs: Any) -> dict[str, Any]:
+        """Raises UserError where the vector that is read would be the same for every text."""
+        if trunk.spec.causal and self.read in (Read.POOLER, Read.FIRST):
+            raise UserError(
+                f"objective.read={self.read.name}: the first position of a decoder sees no text; "
+                "--set objective.read=LAST reads the last one"
+            )
         pooler = {"pooler": nn.Pooler(trunk, rngs=rngs)} if self.read is Read.POOLER else {}
         bias = self.read is not Read.LAST
         return {**pooler, "classifier": nn.Classifier(trunk, self.num_outputs, bias=bias, rngs=rngs)}

@@ -32,13 +32,34 @@ def cluster(env: dict[str, str] | None = None) -> str | None:
     return None
 
 
-def several(num_processes: int | None = None) -> bool:
-    """Whether this is one of several processes, as far as a flag and the environment know; uses no device.
+def several(
+    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
+) -> bool:
+    """Whether this is one of several processes, as far as flags and the environment know; uses no device.
 
-    num_processes: as `initialize` takes it.  What a TPU VM pod outside GKE is, only jax can find out.
+    Arguments and errors: as those of `initialize`.  What a TPU VM pod outside GKE is, only jax can find out.
     """
-    number = _integer(NUM_PROCESSES, num_processes)
-    return cluster() is not None if number is None else number > 1
+    given = _given(coordinator, num_processes, process_id)
+    return cluster() is not None if given is None else given[1] > 1
+
+
+def _given(
+    coordinator: str | None, num_processes: int | None, process_id: int | None
+) -> tuple[str, int, int] | None:
+    """The three, from the arguments or else the environment; None where none of them is there."""
+    num_processes = _integer(NUM_PROCESSES, num_processes)
+    process_id = _integer(PROCESS_ID, process_id)
+    coordinator = coordinator or os.environ.get(COORDINATOR)
+    given = coordinator, num_processes, process_id
+    if all(value is None for value in given):
+        return None
+    if any(value is None for value in given):
+        raise UserError(
+            "several processes need all three of --coordinator host:port, --num-processes and --process-id "
+            f"(or {COORDINATOR}, {NUM_PROCESSES}, {PROCESS_ID})"
+        )
+    _check(*given)
+    return given
 
 
 def initialize(
@@ -59,20 +80,10 @@ def initialize(
 
     Raises UserError where the three are given in part or do not fit, Failure where the others don't come.
     """
-    num_processes = _integer(NUM_PROCESSES, num_processes)
-    process_id = _integer(PROCESS_ID, process_id)
-    coordinator = coordinator or os.environ.get(COORDINATOR)
-    given = [coordinator, num_processes, process_id]
-    if all(value is None for value in given):
-        if not auto and cluster() is None:
-            return False
-    elif any(value is None for value in given):
-        raise UserError(
-            "several processes need all three of --coordinator host:port, --num-processes and --process-id "
-            f"(or {COORDINATOR}, {NUM_PROCESSES}, {PROCESS_ID})"
-        )
-    else:
-        _check(coordinator, num_processes, process_id)
+    given = _given(coordinator, num_processes, process_id)
+    if given is None and not auto and cluster() is None:
+        return False
+    coordinator, num_processes, process_id = given or (None, None, None)
     if jax.config.jax_platforms == "cpu":
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ssl_jax import data, weights
+from ssl_jax import data, text, weights
 from ssl_jax.loop.seal import write_atomically
 from ssl_jax.loop.trackers import read_lines
 from ssl_jax.report import curve
@@ -40,7 +40,6 @@ def keep(place: Workdir) -> dict[str, Any]:
 def summarise(place: Workdir) -> dict[str, Any]:
     """Everything the table shows, read from the workdir alone (and the corpus, while it is there)."""
     lines = read_lines(place.metrics)
-    loaded = weights.load(str(place.path))
     training = [(line["step"], line["loss"]) for line in lines if isinstance(line.get("loss"), float)]
     heldout = [
         (line["step"], line["heldout/loss"]) for line in lines if isinstance(line.get("heldout/loss"), float)
@@ -48,24 +47,31 @@ def summarise(place: Workdir) -> dict[str, Any]:
     title = f"{place.path.name}: {lines[-1]['step']} steps"
     write_atomically(place.path / "loss.svg", curve.svg(training, heldout, title))
     measured = [line for line in lines if "heldout/loss" in line]
-    try:
-        corpus = data.open_corpus(place.resolved()["corpus"])
-    except UserError:  # the cache was emptied since: the table does without it
-        corpus = None
-    compared = corpus if measured else None
-    tokenizer = loaded.tokenizer
+    compared = corpus_of(place) if measured else None
     return {
         "steps": lines[-1]["step"],
         "tokens_per_s": lines[-1].get("tokens_per_s"),
         "skipped": lines[-1].get("skipped", 0),
         "before": heldout_of(measured[0]) if len(measured) > 1 else {},
         "after": heldout_of(measured[-1]) if measured else {},
-        "unigram": unigram_cross_entropy(compared.train, compared.heldout, tokenizer.vocab_size)
+        "unigram": unigram_cross_entropy(
+            compared.train, compared.heldout, text.load(place.tokenizer).vocab_size
+        )
         if compared
         else None,
-        "examples": examples(loaded, compared) if compared else [],
+        "examples": examples(weights.load(str(place.path)), compared) if compared else [],
         "curve": curve.text(training),
     }
+
+
+def corpus_of(place: Workdir) -> data.Corpus | None:
+    """The corpus of a run over texts, while it is in the cache: the table does without it."""
+    if place.experiment().task is not None:
+        return None
+    try:
+        return data.open_corpus(place.resolved()["corpus"])
+    except UserError:
+        return None
 
 
 def heldout_of(line: dict[str, Any]) -> dict[str, Any]:

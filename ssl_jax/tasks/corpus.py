@@ -72,12 +72,15 @@ def tokenized(
 
 
 def check_labels(records: Sequence[Record], labels: Sequence[str]) -> None:
-    """Raises UserError at the first example whose label is none of the task's."""
+    """Raises UserError at the first example that has a label (or one of several, a word each) which is none
+    of the task's."""
     for record in records:
-        if isinstance(record.label, str) and record.label not in labels:
-            raise UserError(
-                f"{record.place}: there is no label {record.label!r}; the labels are {', '.join(labels)}"
-            )
+        mine = record.label if isinstance(record.label, tuple) else (record.label,)
+        for label in mine:
+            if isinstance(label, str) and label not in labels:
+                raise UserError(
+                    f"{record.place}: there is no label {label!r}; the labels are {', '.join(labels)}"
+                )
 
 
 def share(records: Sequence[Record], part: float) -> list[Record]:

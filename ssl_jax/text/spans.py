@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from ssl_jax.text.chars import clean
-from ssl_jax.text.pieces import BARE, Aligned
+from ssl_jax.text.pieces import BARE, INSIDE, Aligned
 
 
 class Located(NamedTuple):
@@ -49,4 +49,7 @@ def locate(tokenizer: Aligned, text: str) -> Located:
     starts = np.maximum.accumulate(starts)
     places = np.unique(starts)
     stops = np.append(places, len(text))[np.searchsorted(places, starts) + 1] if len(starts) else starts
-    return Located(text, tokens, starts, stops, tokenizer.piece_flags[tokens] & BARE != 0)
+    flags = tokenizer.piece_flags[tokens]
+    for i in np.flatnonzero(flags[1:] & INSIDE)[::-1]:  # the token before holds the character's first byte
+        stops[i] = max(stops[i], stops[i + 1])
+    return Located(text, tokens, starts, stops, flags & BARE != 0)

@@ -179,3 +179,11 @@ def test_a_table_never_takes_the_run_of_another_start_for_its_own(recipe, whole,
     capsys.readouterr()
     assert main([*words, "--from", f"{whole}@36"]) == 2
     assert "was started from" in said(capsys)
+
+
+@pytest.mark.slow
+def test_one_file_of_examples_ends_with_its_table(recipe, whole, tmp_path, capsys):
+    """The last of its steps done, it read the file as a folder: NotADirectoryError."""
+    words = ["finetune", str(recipe), "--from", str(whole), "--data", str(recipe.parent / "train.tsv")]
+    assert main([*words, "--workdir", str(tmp_path / "run"), "--set", "loop.num_steps=1"]) == 0
+    assert "1 steps done" in capsys.readouterr().out

@@ -13,7 +13,7 @@ from ssl_jax.hf.tokenizer import Template, export_tokenizer
 from ssl_jax.hf.tokenizer_import import add_tokens, keep_tokenizer
 from ssl_jax.types import UserError
 
-from .conftest import ALL, DOCUMENTS, WORDS, ids_of, opened
+from .conftest import ALL, DOCUMENTS, WORDS, ids_of, is_tie, opened
 from .directories import FAMILIES
 from .lines import masked_lines, mixed_lines
 
@@ -36,12 +36,15 @@ def test_an_export_saved_by_others_gives_the_same_ids(name, exported, tmp_path):
     kept = T.load(tmp_path / "kept")
     assert kept.specials == ours.specials and kept.vocab_size == ours.vocab_size
     lines = list(mixed_lines(WORDS, 400, seed=1))
-    differ = sum(a.tolist() != b.tolist() for a, b in zip(ours.encode_batch(lines), kept.encode_batch(lines)))
-    assert differ <= (2 if name == "unigram" else 0)
     mask = "[MASK]" if name != "metaspace" else "<mask>"
     masked = list(masked_lines(WORDS, 200, mask, seed=1))
-    differ = sum(ours.encode_with_masks(t).tolist() != kept.encode_with_masks(t).tolist() for t in masked)
-    assert differ <= (1 if name == "unigram" else 0)
+    plain = [*zip(ours.encode_batch(lines), kept.encode_batch(lines))]
+    typed = [(ours.encode_with_masks(t), kept.encode_with_masks(t)) for t in masked]
+    for pairs, share in ((plain, 0.005), (typed, 0.01)):
+        differ = [(a.tolist(), b.tolist()) for a, b in pairs if a.tolist() != b.tolist()]
+        # Only unigram's, and each a tie; how many depends on the lines, and they on Python's Unicode tables.
+        assert len(differ) <= (share * len(pairs) if name == "unigram" else 0)
+        assert all(is_tie(ours, a, b) for a, b in differ)
 
 
 ROLES = {

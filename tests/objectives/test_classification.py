@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from ssl_jax import nn, parallel
 from ssl_jax.data import Labelled
+from ssl_jax.models import GptConfig
 from ssl_jax.objectives import Classification, Read
 from ssl_jax.objectives.classification import read_vector
 from ssl_jax.tasks.base import Predicted
@@ -22,6 +24,15 @@ from tests.objectives.conformance import QUICK
 from tests.objectives.fakes import BOS, CLS, PAD, SEP, meta, part
 
 CASES = {"classification": CLASSIFICATION, "regression": REGRESSION}
+
+
+@pytest.mark.parametrize("read", [Read.POOLER, Read.FIRST])
+def test_a_decoder_is_not_read_where_it_sees_no_text(read):
+    """It was trained, and said the same of every text."""
+    bound = Classification(plan=Labelled(length=16), read=read).bind(meta(VOCAB, labels=NAMES))
+    trunk = GptConfig(num_layers=1, dim=16, num_heads=2, max_positions=16).bind(bound.meta).build(nnx.Rngs(0))
+    with pytest.raises(UserError, match=r"--set objective\.read=LAST"):
+        bound.heads(trunk, nnx.Rngs(0))
 
 
 def test_a_pair_and_a_single_text_as_bert_reads_them():

@@ -39,20 +39,20 @@ def test_a_scheduler_is_known_by_its_environment(env, kind):
 
 
 @pytest.mark.parametrize(
-    ("flag", "env", "expected"),
+    ("flags", "env", "expected"),
     [
         (None, {}, False),
-        (1, {}, False),
-        (2, {}, True),
-        (None, {"SSL_JAX_NUM_PROCESSES": "2"}, True),
-        (1, {"SSL_JAX_NUM_PROCESSES": "2"}, False),
+        (("host:1", 1, 0), {}, False),
+        (("host:1", 2, 1), {}, True),
+        (("host:1", None, 1), {"SSL_JAX_NUM_PROCESSES": "2"}, True),
+        (("host:1", 1, 0), {"SSL_JAX_NUM_PROCESSES": "2"}, False),
         (None, {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, True),
     ],
 )
-def test_several_processes_are_known_before_any_device_is(monkeypatch, flag, env, expected):
+def test_several_processes_are_known_before_any_device_is(monkeypatch, flags, env, expected):
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    assert distributed.several(flag) is expected
+    assert distributed.several(*(flags or ())) is expected
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,10 @@ def test_any_stretch_of_any_text(kind, request):
     runs()
 
 
+def test_a_piece_of_a_space_and_a_first_byte_holds_the_character(byte_level):
+    check(byte_level, " \u200b", 0, 2)
+
+
 def test_a_character_inside_a_word_has_its_own_pieces(bpe):
     located = locate(bpe, "苹果 bank")
     first, second = located.covering(0, 1), located.covering(1, 2)

@@ -12,7 +12,8 @@ from ssl_jax.use.inputs import bucket, read
 def texts(path, content: str | bytes):
     if isinstance(content, str):
         content = content.encode()
-    (gzip.open if path.suffix == ".gz" else open)(path, "wb").write(content)
+    with (gzip.open if path.suffix == ".gz" else open)(path, "wb") as file:
+        file.write(content)
     return [line.texts for line in read(path)]
 
 
