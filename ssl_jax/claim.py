@@ -10,7 +10,7 @@ import jax
 from ssl_jax import data, optim
 from ssl_jax.assemble import Setup
 from ssl_jax.experiment import Experiment
-from ssl_jax.loop.checkpoint import saved_steps
+from ssl_jax.loop.kept import saved_steps
 from ssl_jax.tasks.corpus import TaskData
 from ssl_jax.types import UserError
 from ssl_jax.workdir import Workdir, changed, read_json

@@ -19,8 +19,9 @@ from ssl_jax.assemble import Setup, assemble
 from ssl_jax.claim import branch_of, check_identity, claim, versions
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop import flops
-from ssl_jax.loop.checkpoint import Checkpointer, Restored, saved_steps
+from ssl_jax.loop.checkpoint import Checkpointer, Restored
 from ssl_jax.loop.hooks import Evaluate, Judge, Log, Patience, Signals
+from ssl_jax.loop.kept import saved_steps
 from ssl_jax.loop.loop import StepInfo, Stop, train
 from ssl_jax.loop.save import Save
 from ssl_jax.loop.state import State, born

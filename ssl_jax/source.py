@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from ssl_jax.experiment import Experiment, Pretrained, Stream
 from ssl_jax.exported import Exported
 from ssl_jax.hf import is_directory
-from ssl_jax.loop.checkpoint import Leaves, best_first, read_leaves, read_meta, saved_steps
+from ssl_jax.loop.checkpoint import Leaves, read_leaves
+from ssl_jax.loop.kept import best_first, read_meta, saved_steps
 from ssl_jax.types import UserError
 from ssl_jax.workdir import Workdir, split_step
 
@@ -119,7 +120,7 @@ def find_saved(model: str) -> Saved:
     if step is None:
         run = place.experiment()
         keeps_best = isinstance(run, Experiment) and run.checkpoint.keep_best > 0
-        ranked = best_first(place.checkpoints, steps, run.checkpoint) if keeps_best else []
+        ranked = best_first(place.checkpoints, steps, run.checkpoint.higher_is_better) if keeps_best else []
         step = [*ranked, steps[-1]][0]
     return Saved(place, step)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_jax import config
-from ssl_jax.loop.checkpoint import saved_steps
+from ssl_jax.loop.kept import saved_steps
 from ssl_jax.loop.seal import write_atomically
 from ssl_jax.types import Failure, UserError
 

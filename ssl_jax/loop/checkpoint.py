@@ -5,8 +5,6 @@ The state is saved as one flat dict, path -> array, so that what is on disk name
 structure has to be rebuilt to read it.  The data state is one integer, next_row.
 """
 
-import json
-import math
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +17,7 @@ import numpy as np
 
 from ssl_jax.loop import seal
 from ssl_jax.loop.disk import check_room, disk_errors
+from ssl_jax.loop.kept import best_first, read_meta
 from ssl_jax.loop.state import State, flat, unflat
 from ssl_jax.types import Failure, UserError
 
@@ -148,7 +147,7 @@ class Checkpointer:
         keep = set(steps[-config.keep_last :])
         if config.keep_every:
             keep |= {s for s in steps if s % config.keep_every == 0}
-        keep |= set(best_first(self.folder, steps, config)[: config.keep_best])
+        keep |= set(best_first(self.folder, steps, config.higher_is_better)[: config.keep_best])
         for step in steps:
             if step not in keep:
                 self._manager.delete(step)
@@ -222,31 +221,6 @@ class Checkpointer:
         return self.folder / "_seals" / f"{step}.json"
 
 
-def saved_steps(folder: Path) -> list[int]:
-    """The committed steps in a checkpoints folder, without touching it: another process may be writing."""
-    if not folder.is_dir():
-        return []
-    return sorted(
-        int(p.name) for p in folder.iterdir() if p.name.isdigit() and (p / "commit_success.txt").exists()
-    )
-
-
-def best_first(folder: Path, steps: Sequence[int], config: Checkpoint) -> list[int]:
-    """Those of the steps that were measured when they were saved, from the best one on; ties: the earlier."""
-    sign = -1.0 if config.higher_is_better else 1.0
-    scores = {s: score_of(folder, s) for s in steps}
-    return [s for _, s in sorted((sign * score, s) for s, score in scores.items() if math.isfinite(score))]
-
-
-def score_of(folder: Path, step: int) -> float:
-    """What checkpoint.best was when the step was saved; nan where it wasn't measured, or can't be read."""
-    try:
-        best = read_meta(folder, step).get("best")
-    except (OSError, ValueError):
-        best = None
-    return math.nan if best is None else float(best)
-
-
 class Leaves:
     """The leaves of a checkpoint, read only, some at a time.
 
@@ -304,11 +278,6 @@ def read_leaves(
     leaves = Leaves(folder, step)
     wanted_ones = {name: shardings.get(name, default) for name in leaves.shapes if wanted(name)}
     return leaves.read(wanted_ones), leaves.meta
-
-
-def read_meta(folder: Path, step: int) -> dict[str, Any]:
-    """What was saved beside the state of a checkpoint: next_row, measured and the like."""
-    return json.loads((folder / str(step) / "meta" / "metadata").read_text())
 
 
 def first_line(error: BaseException) -> str:

@@ -4,7 +4,10 @@
 import heapq
 import itertools
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
+
+import numpy as np
 
 from ssl_jax.text.chars import clean
 from ssl_jax.types import Progress, UserError
@@ -50,3 +53,15 @@ def sample(texts: Iterable[str], max_chars: int, progress: Progress | None = Non
     if not kept:
         raise UserError("no text to train a tokenizer on: every training document is empty")
     return [line for _, _, line in sorted(kept, key=lambda entry: entry[1])]
+
+
+def of_frequent_characters(lines: list[str], most: int, coverage: float) -> list[str]:
+    """The lines where `most` different characters make up the coverage; otherwise what lies between the
+    characters that are not among the most frequent `most` (the library takes no coverage below 0.98)."""
+    counts = Counter(itertools.chain.from_iterable(lines))
+    ranked = sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))
+    shares = np.cumsum([counts[c] for c in ranked])
+    if np.searchsorted(shares, coverage * shares[-1]) < most:
+        return lines
+    rare = str.maketrans(dict.fromkeys(ranked[most:], "\n"))
+    return [part for line in lines for part in line.translate(rare).split("\n") if part.strip()]

@@ -4,9 +4,7 @@
 import dataclasses
 import enum
 import io
-import itertools
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +76,7 @@ class SentencePiece:
             progress("train tokenizer", 0, None, "characters")
         room = self.vocab_size - len(SPECIALS) - 256
         if self.byte_fallback and room >= LEAST:
-            lines = of_frequent_characters(lines, 3 * room // 4, self.character_coverage)
+            lines = sample.of_frequent_characters(lines, 3 * room // 4, self.character_coverage)
         settings = {**dataclasses.asdict(self), "model": self.model.value}
         store.write_dir(Path(out_dir), {FILE: self._train(lines)}, KIND, settings)
 
@@ -122,18 +120,6 @@ class SentencePiece:
                 f"or lower text.tokenizer.character_coverage={self.character_coverage}"
             )
         return f"sentencepiece could not train with {self}: {message}"
-
-
-def of_frequent_characters(lines: list[str], most: int, coverage: float) -> list[str]:
-    """The lines where `most` different characters make up the coverage; otherwise what lies between the
-    characters that are not among the most frequent `most` (the library takes no coverage below 0.98)."""
-    counts = Counter(itertools.chain.from_iterable(lines))
-    ranked = sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))
-    shares = np.cumsum([counts[c] for c in ranked])
-    if np.searchsorted(shares, coverage * shares[-1]) < most:
-        return lines
-    rare = str.maketrans(dict.fromkeys(ranked[most:], "\n"))
-    return [part for line in lines for part in line.translate(rare).split("\n") if part.strip()]
 
 
 class SpmTokenizer(Aligned):

@@ -16,7 +16,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ssl_jax.loop.checkpoint import read_leaves, saved_steps
+from ssl_jax.loop.checkpoint import read_leaves
+from ssl_jax.loop.kept import saved_steps
 
 ROOT = Path(__file__).resolve().parents[2]
 

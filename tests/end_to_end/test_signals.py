@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ssl_jax.loop.checkpoint import saved_steps
+from ssl_jax.loop.kept import saved_steps
 from tests.end_to_end.runs import assert_same_run, end, last_step, lines, wait_for
 
 

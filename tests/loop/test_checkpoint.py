@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from ssl_jax.loop import seal
-from ssl_jax.loop.checkpoint import Checkpoint, Checkpointer, read_leaves, saved_steps
+from ssl_jax.loop.checkpoint import Checkpoint, Checkpointer, read_leaves
+from ssl_jax.loop.kept import saved_steps
 from ssl_jax.loop.state import State, flat, unflat
 from ssl_jax.types import Failure, UserError
 

@@ -11,7 +11,7 @@ import pytest
 from ssl_jax import parallel, run
 from ssl_jax.cli.console import Console
 from ssl_jax.config import load_recipe
-from ssl_jax.loop.checkpoint import saved_steps
+from ssl_jax.loop.kept import saved_steps
 from ssl_jax.loop.loop import Steps
 from ssl_jax.optim import Constant
 from tests.end_to_end.runs import curve, make_place

@@ -9,7 +9,7 @@ import socket
 import numpy as np
 import pytest
 
-from ssl_jax.loop.checkpoint import saved_steps
+from ssl_jax.loop.kept import saved_steps
 from tests.end_to_end.runs import end, last_step, lines, make_place, wait_for
 
 # Dropout's masks are drawn a shard, and DESIGN's conditions for equal losses across meshes ask for none.
