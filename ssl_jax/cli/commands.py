@@ -16,6 +16,7 @@ from ssl_jax.cli.console import Console
 from ssl_jax.compare import compare as comparison
 from ssl_jax.compare import suite as suites
 from ssl_jax.experiment import Experiment, Suite
+from ssl_jax.objectives import Classification, SpanPrediction, Tagging
 from ssl_jax.report import embeddings, summary
 from ssl_jax.report import evaluate as evaluation
 from ssl_jax.report import inspect as inspection
@@ -182,7 +183,7 @@ def evaluate(args: argparse.Namespace, console: Console) -> int:
     use.import_recipe(args)
     model = api.load(args.model)
     trained = experiment_of(model.loaded.source)
-    if trained is None and model.loaded.network.labels:
+    if trained is None and isinstance(model.loaded.objective, (Classification, SpanPrediction, Tagging)):
         raise UserError(
             f"{args.model} doesn't say what its task was: evaluate the workdir of its fine-tuning, or see "
             "ssl-jax predict"

@@ -29,8 +29,7 @@ def sentence(
     """
     text, spans = joined(words, separator)
     fields = {"spans": tuple(map(tuple, spans.tolist())), "file": file, "lines": tuple(lines)}
-    place = f"{file}: row {lines[0]}" if len(lines) else file
-    return Record((text,), None if tags is None else tuple(tags), fields, place)
+    return Record((text,), None if tags is None else tuple(tags), fields, file)
 
 
 def typed_sentence(text: str, boundaries: Words, separator: str = " ") -> Record:

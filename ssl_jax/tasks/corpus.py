@@ -76,11 +76,11 @@ def check_labels(records: Sequence[Record], labels: Sequence[str]) -> None:
     of the task's."""
     for record in records:
         mine = record.label if isinstance(record.label, tuple) else (record.label,)
-        for label in mine:
+        for i, label in enumerate(mine):
             if isinstance(label, str) and label not in labels:
-                raise UserError(
-                    f"{record.place}: there is no label {label!r}; the labels are {', '.join(labels)}"
-                )
+                lines = record.fields.get("lines")  # a word each
+                place = f"{record.fields['file']}: row {lines[i]}" if lines else record.place
+                raise UserError(f"{place}: there is no label {label!r}; the labels are {', '.join(labels)}")
 
 
 def share(records: Sequence[Record], part: float) -> list[Record]:
