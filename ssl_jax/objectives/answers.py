@@ -51,9 +51,13 @@ class Found(NamedTuple):
 
 def probabilities(ranked: Sequence[Answer]) -> Float[np.ndarray, " answers"]:
     """softmax of their scores."""
-    scores = np.array([answer.score for answer in ranked])
-    shifted = np.exp(scores - scores.max(initial=-np.inf))
-    return shifted / shifted.sum()
+    return softmax(np.array([answer.score for answer in ranked]))
+
+
+def softmax(logits: Float[np.ndarray, "*lead n"]) -> Float[np.ndarray, "*lead n"]:
+    """Over the last axis, on the host."""
+    powers = np.exp(logits - logits.max(-1, keepdims=True, initial=-np.inf))
+    return powers / powers.sum(-1, keepdims=True)
 
 
 def questions(rows: Sequence[Row]) -> Iterator[tuple[Row, slice]]:

@@ -85,7 +85,7 @@ def examples(loaded: weights.Loaded, corpus: data.Corpus) -> list[dict[str, Any]
     if not masks and "lm" not in model.heads:
         return []  # an objective of its own: no head that we know how to read
     found = []
-    for start, stop in sentences(store, tokenizer.undrawable):
+    for start, stop in sentences(store):
         ids = store.tokens(start, stop).astype(np.int64)
         word = hidden_word(ids, store.word_starts(start, stop), tokenizer)
         if word is None:
@@ -110,7 +110,7 @@ def examples(loaded: weights.Loaded, corpus: data.Corpus) -> list[dict[str, Any]
     return found
 
 
-def sentences(store: Any, unwanted: frozenset[int]) -> list[tuple[int, int]]:
+def sentences(store: Any) -> list[tuple[int, int]]:
     """Token ranges of sentences of a readable length, spread over the held-out side, always the same."""
     starts = np.asarray(store.sentence_offsets)
     lengths = np.diff(starts)

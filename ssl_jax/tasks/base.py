@@ -2,6 +2,7 @@
 """What a task is: where its examples come from, and how predictions are judged and written down."""
 
 import abc
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +76,11 @@ class Task(abc.ABC):
     def write(self, split: str, predicted: Predicted, labels: tuple[str, ...], folder: Path) -> list[Path]:
         """Writes a split's predictions as its leaderboard or the usual script wants them."""
         raise UserError(f"{type(self).__name__} has no format for prediction files")
+
+
+def place_of(text: str) -> float:
+    """A text's place in [0, 1), by its hash: below a share it is chosen, and so below a larger one."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
 def shown(metric: str) -> str:

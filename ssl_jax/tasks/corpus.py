@@ -11,7 +11,7 @@ from ssl_jax import text as text_lib
 from ssl_jax.data import Record, Table
 from ssl_jax.data.files import cache_dir, locked
 from ssl_jax.data.order import given_tokenizer
-from ssl_jax.tasks.base import TRAIN, Task
+from ssl_jax.tasks.base import TRAIN, Task, place_of
 from ssl_jax.text import Text
 from ssl_jax.types import Progress, Tokenizer, UserError
 
@@ -87,16 +87,11 @@ def share(records: Sequence[Record], part: float) -> list[Record]:
     """The records whose hash falls into the first part of [0, 1): a larger part holds the smaller one."""
     if not 0 < part <= 1:
         raise UserError(f"task.train_share={part}: take a share above 0 and at most 1")
-    chosen = [r for i, r in enumerate(records) if part == 1 or place_of(i, r) < part]
+    # By its number and its texts: copies of a text part ways.
+    chosen = [r for i, r in enumerate(records) if part == 1 or place_of(repr((i, r.texts))) < part]
     if not chosen:
         raise UserError(f"task.train_share={part} leaves none of {len(records)} training examples")
     return chosen
-
-
-def place_of(number: int, record: Record) -> float:
-    """A record's place in [0, 1), by a hash of its number and texts (copies of a text part ways)."""
-    digest = hashlib.sha256(repr((number, record.texts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def tokenizer_dir(text: Text, records: Sequence[Record], progress: Progress) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ssl_jax.data import Record
+from ssl_jax.objectives.answers import softmax
 from ssl_jax.tasks.base import CONSTANT, Predicted, Task
 from ssl_jax.tasks.metrics import Measure, measure
 from ssl_jax.tasks.sheet import Sheet
@@ -79,8 +80,7 @@ def answers(predicted: Predicted, labels: Sequence[str]) -> np.ndarray:
 
 def probabilities(predicted: Predicted) -> np.ndarray:
     """[N, C]"""
-    powers = np.exp(logits_of(predicted) - logits_of(predicted).max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
+    return softmax(logits_of(predicted))
 
 
 def true_labels(predicted: Predicted) -> np.ndarray:

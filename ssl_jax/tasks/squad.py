@@ -5,7 +5,6 @@ Rajpurkar et al. 2016 (arXiv:1606.05250) and 2018 (arXiv:1806.03822).
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from ssl_jax.data import Record
 from ssl_jax.data.files import write_json
 from ssl_jax.objectives import answers
 from ssl_jax.tasks import squad_files
-from ssl_jax.tasks.base import CONSTANT, DEV, HELDOUT, TRAIN, Predicted, Task
+from ssl_jax.tasks.base import CONSTANT, DEV, HELDOUT, TRAIN, Predicted, Task, place_of
 from ssl_jax.tasks.squad_score import AnswerWords, best_threshold, exact, f1, f1_or_null
 from ssl_jax.types import UserError
 
@@ -106,9 +105,13 @@ class Squad(Task):
     def _questions(self, split: str) -> Iterator[squad_files.Question]:
         learns = split in (TRAIN, TUNING)
         for question in self._all(TRAIN if learns else split):
-            if self._parted and split != "test" and (part(DEV, question.context) < self.dev_share) == learns:
+            if (
+                self._parted
+                and split != "test"
+                and (place_of(f"{DEV}\0{question.context}") < self.dev_share) == learns
+            ):
                 continue
-            set_aside = self.tunes and part(TUNING, question.context) < self.tuning
+            set_aside = self.tunes and place_of(f"{TUNING}\0{question.context}") < self.tuning
             if not learns or set_aside == (split == TUNING):
                 yield question
 
@@ -203,9 +206,3 @@ class Squad(Task):
             {"probability": share} | {key: getattr(answer, key) for key in keys}
             for answer, share in zip(ranked, shares)
         ]
-
-
-def part(salt: str, context: str) -> float:
-    """A paragraph's place in [0, 1), by a hash, apart for each salt."""
-    digest = hashlib.sha256(f"{salt}\0{context}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64

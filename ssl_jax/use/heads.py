@@ -22,6 +22,7 @@ from ssl_jax.objectives import (
     answers,
     word_labels,
 )
+from ssl_jax.objectives.answers import softmax
 from ssl_jax.objectives.rows import lay_out_texts, texts_spec
 from ssl_jax.text import Text
 from ssl_jax.types import Example, Rng, Row, UserError
@@ -227,8 +228,3 @@ def default_plan(objective: Any, positions: int) -> Any:
         case SpanPrediction():
             return Windows(length=length, question=min(Windows.question, length // 4))
     return Labelled(length=length)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits - logits.max())
-    return shifted / shifted.sum()
