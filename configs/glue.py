@@ -56,50 +56,49 @@ def config() -> Suite:
 
 
 def cola() -> Experiment:
-    return _experiment(GlueTask.COLA, epochs=5, every=134)  # steps: half an epoch
+    return _experiment(GlueTask.COLA, epochs=5)
 
 
 def sst2() -> Experiment:
-    return _experiment(GlueTask.SST2, epochs=3, every=526)  # a quarter
+    return _experiment(GlueTask.SST2, epochs=3)
 
 
 def mrpc() -> Experiment:
-    return _experiment(GlueTask.MRPC, epochs=10, every=115)  # one
+    return _experiment(GlueTask.MRPC, epochs=10)
 
 
 def qqp() -> Experiment:
-    return _experiment(GlueTask.QQP, epochs=3, every=2843)  # a quarter
+    return _experiment(GlueTask.QQP, epochs=3)
 
 
 def stsb() -> Experiment:
-    return _experiment(GlueTask.STSB, epochs=5, every=90)  # half
+    return _experiment(GlueTask.STSB, epochs=5)
 
 
 def mnli() -> Experiment:
-    return _experiment(GlueTask.MNLI, epochs=3, every=3068)  # a quarter
+    return _experiment(GlueTask.MNLI, epochs=3)
 
 
 def qnli() -> Experiment:
-    return _experiment(GlueTask.QNLI, epochs=3, every=818)  # a quarter
+    return _experiment(GlueTask.QNLI, epochs=3)
 
 
 def rte() -> Experiment:
-    return _experiment(GlueTask.RTE, epochs=10, every=78)  # one
+    return _experiment(GlueTask.RTE, epochs=10)
 
 
 def wnli() -> Experiment:
-    return _experiment(GlueTask.WNLI, epochs=10, every=20)  # one
+    return _experiment(GlueTask.WNLI, epochs=10)
 
 
-def _experiment(which: GlueTask, epochs: int, every: int) -> Experiment:
-    """every: steps between two evaluations, each with a checkpoint, so that the best one is kept."""
-    task = Glue(task=which)
+def _experiment(which: GlueTask, epochs: int) -> Experiment:
+    task, tenth = Glue(task=which), 0.1  # each evaluation with a checkpoint, so that the best one is kept
     return Experiment(
         text=Text(tokenizer=None),
         task=task,
         objective=Classification(plan=Labelled(length=128), regression=task.regression),
         optim=Optim(peak_lr=2e-5, schedule=Linear(warmup=0.1), weight_decay=0.01),
         loop=Loop(duration=Epochs(epochs), batch_size=32),
-        evals=Evals(every=every, batch_size=64),
-        checkpoint=Checkpoint(every=every, keep_last=1, keep_best=1, best=task.metric, higher_is_better=True),
+        evals=Evals(every=tenth, batch_size=64),
+        checkpoint=Checkpoint(every=tenth, keep_last=1, keep_best=1, best=task.metric, higher_is_better=True),
     )

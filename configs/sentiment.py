@@ -27,25 +27,25 @@ from ssl_jax.text import Text
 
 
 def config() -> Experiment:
-    return _experiment(Columns(), length=128, every=100)
+    return _experiment(Columns(), length=128)
 
 
 def imdb() -> Experiment:
     """Maas et al. 2011, by TFDS: a tenth of the 25,000 training reviews is held out (`evaluate --split test`
     measures on the other 25,000); of a review longer than 256 tokens the beginning is read."""
     return _experiment(
-        Columns(data="tfds:imdb_reviews", label_names=("neg", "pos"), dev_split=None), length=256, every=175
+        Columns(data="tfds:imdb_reviews", label_names=("neg", "pos"), dev_split=None), length=256
     )
 
 
-def _experiment(task: Columns, length: int, every: int) -> Experiment:
-    """every: steps between two evaluations, each with a checkpoint, so that the best one is kept."""
+def _experiment(task: Columns, length: int) -> Experiment:
+    tenth = 0.1  # each evaluation with a checkpoint, so that the best one is kept
     return Experiment(
         text=Text(tokenizer=None),
         task=task,
         objective=Classification(plan=Labelled(length=length)),
         optim=Optim(peak_lr=2e-5, schedule=Linear(warmup=0.1), weight_decay=0.01),
         loop=Loop(duration=Epochs(3), batch_size=32),
-        evals=Evals(every=every, batch_size=64),
-        checkpoint=Checkpoint(every=every, keep_last=1, keep_best=1, best=task.metric, higher_is_better=True),
+        evals=Evals(every=tenth, batch_size=64),
+        checkpoint=Checkpoint(every=tenth, keep_last=1, keep_best=1, best=task.metric, higher_is_better=True),
     )

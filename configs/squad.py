@@ -41,9 +41,9 @@ def v1() -> Experiment:
         task=task,
         optim=Optim(peak_lr=3e-5, schedule=Linear(warmup=0.1), weight_decay=0.01),
         loop=Loop(duration=Epochs(2), batch_size=12),
-        evals=Evals(every=2500),
+        evals=Evals(every=0.2),
         # As often as it is measured: the null threshold of a checkpoint is what was tuned for it.
-        checkpoint=Checkpoint(every=2500, keep_best=1, best=task.metric, higher_is_better=True),
+        checkpoint=Checkpoint(every=0.2, keep_best=1, best=task.metric, higher_is_better=True),
     )
 
 

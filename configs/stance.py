@@ -46,6 +46,6 @@ def _experiment(first: str, second: str, length: int) -> Experiment:
         objective=Classification(plan=Labelled(length=length)),
         optim=Optim(peak_lr=2e-5, schedule=Linear(warmup=0.1), weight_decay=0.01),
         loop=Loop(duration=Epochs(10), batch_size=32),
-        evals=Evals(every=50, batch_size=64),
-        checkpoint=Checkpoint(every=50, keep_last=1, keep_best=1, best=task.metric, higher_is_better=True),
+        evals=Evals(every=0.1, batch_size=64),
+        checkpoint=Checkpoint(every=0.1, keep_last=1, keep_best=1, best=task.metric, higher_is_better=True),
     )

@@ -34,8 +34,8 @@ def _recipe(task: Conll) -> Experiment:
         task=task,
         optim=Optim(algorithm=AdamW(eps=1e-6), peak_lr=5e-5, schedule=Linear(warmup=0.1), weight_decay=0.01),
         loop=Loop(duration=Epochs(4), batch_size=32, log_every=20),
-        evals=Evals(every=200),
-        checkpoint=Checkpoint(every=200, keep_best=1, best=task.metric, higher_is_better=True),
+        evals=Evals(every=0.1),
+        checkpoint=Checkpoint(every=0.1, keep_best=1, best=task.metric, higher_is_better=True),
     )
 
 

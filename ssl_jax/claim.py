@@ -73,6 +73,7 @@ def check_identity(
         "num_rows": setup.plan.num_rows,
         "num_tokens": setup.plan.num_tokens,
         "labels": list(corpus.labels),
+        "texts": corpus.texts,
         "num_steps": setup.num_steps,
         "corpus": str(corpus.dir),
         "branch": branch,

@@ -51,13 +51,15 @@ class Pretrained:
     """What an import leaves in place of a run: a network, weights and a tokenizer.
 
     objective: what its heads were trained for (None: a trunk alone); labels: names of the classes that a
-    classifier knows.  source: where it came from, for people.
+    classifier knows; texts: how many it reads together (None: not known).  source: where it came from, for
+    people.
     """
 
     model: ModelConfig
     objective: Objective | None = None
     text: Text = field(default_factory=lambda: Text(tokenizer=None))
     labels: tuple[str, ...] = ()
+    texts: int | None = None
     source: str = ""
 
 

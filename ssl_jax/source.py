@@ -50,8 +50,14 @@ class Saved:
         run = self.place.experiment()
         if isinstance(run, Pretrained):
             return run
-        labels = tuple(self.place.resolved().get("labels", ()))
-        return Pretrained(model=run.model, objective=run.objective, text=run.text, labels=labels)
+        begun = self.place.resolved()
+        return Pretrained(
+            model=run.model,
+            objective=run.objective,
+            text=run.text,
+            labels=tuple(begun.get("labels", ())),
+            texts=begun.get("texts"),
+        )
 
     @property
     def tokenizer_dir(self) -> Path:

@@ -114,11 +114,13 @@ class Meta:
 
     vocab_shards: the size of the tensor axis at the run's birth; the padded vocabulary is a multiple
     of 128 * vocab_shards, and stays what it was when the run resumes on another mesh.
+    labels: names of the classes; texts: how many texts an example has (None: not known).
     """
 
     tokenizer: Tokenizer
     vocab_shards: int = 1
     labels: tuple[str, ...] = ()
+    texts: int | None = None
 
     @property
     def vocab_size(self) -> int:

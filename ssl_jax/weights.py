@@ -201,7 +201,9 @@ def load(model: str) -> Loaded:
     source = find(model)
     network = source.network
     tokenizer = text.load(source.tokenizer_dir)
-    meta = Meta(tokenizer=tokenizer, vocab_shards=source.vocab_shards, labels=network.labels)
+    meta = Meta(
+        tokenizer=tokenizer, vocab_shards=source.vocab_shards, labels=network.labels, texts=network.texts
+    )
     # No bind: what a plan and its tokenizer need for training isn't needed to use a model.
     objective = network.objective and dataclasses.replace(network.objective, meta=meta)
     config = network.model.bind(meta)

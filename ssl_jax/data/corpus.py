@@ -26,7 +26,7 @@ class Corpus:
         """sha256 of the manifest: of every file, the tokenizer and the settings, but not of place or time."""
         return self.manifest["fingerprint"]
 
-    labels = ()  # a text has none
+    labels, texts = (), None  # one text, no label: nothing that a model must remember
 
     @cached_property
     def train(self) -> Store:

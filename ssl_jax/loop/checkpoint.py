@@ -18,7 +18,9 @@ import numpy as np
 from ssl_jax.loop import seal
 from ssl_jax.loop.disk import check_room, disk_errors
 from ssl_jax.loop.kept import best_first, read_meta
+from ssl_jax.loop.loop import check_interval
 from ssl_jax.loop.state import State, flat, unflat
+from ssl_jax.optim import Length
 from ssl_jax.types import Failure, UserError
 
 
@@ -26,12 +28,13 @@ from ssl_jax.types import Failure, UserError
 class Checkpoint:
     """The recipe's checkpoint section: when to save and what to keep.
 
-    every: steps; minutes: also when this many have passed since the last save.  Kept are the last keep_last,
-    the keep_best best by the metric `best` (lower is better, or higher), and every keep_every-th step.  A run
-    that keeps its best is used by it: as a MODEL, its workdir stands for the best checkpoint so far.
+    every: steps, or a fraction of the run; minutes: also when this many have passed since the last save.
+    Kept are the last keep_last, the keep_best best by the metric `best` (lower is better, or higher), and
+    every keep_every-th step.  A run that keeps its best is used by it: as a MODEL, its workdir stands for the
+    best checkpoint so far.
     """
 
-    every: int = 1000
+    every: Length = 1000
     minutes: float | None = 15.0
     keep_last: int = 2
     keep_best: int = 0
@@ -40,8 +43,9 @@ class Checkpoint:
     keep_every: int | None = None
 
     def __post_init__(self):
-        if self.every < 1 or self.keep_last < 1:
-            raise UserError("checkpoint.every and checkpoint.keep_last must be at least 1")
+        check_interval("checkpoint.every", self.every)
+        if self.keep_last < 1:
+            raise UserError("checkpoint.keep_last must be at least 1")
 
 
 @dataclass(frozen=True)

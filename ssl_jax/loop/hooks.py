@@ -12,23 +12,28 @@ import jax
 import numpy as np
 
 from ssl_jax.loop.guards import Guard
-from ssl_jax.loop.loop import Metrics, StepInfo, Stop
+from ssl_jax.loop.loop import Metrics, StepInfo, Stop, check_interval, interval
 from ssl_jax.loop.state import State
 from ssl_jax.loop.trackers import Copies, JsonLines
+from ssl_jax.optim import Length
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evals:
-    """The recipe's evals section: how often the held-out side is measured, before the first step and after
-    the last one included.  max_rows bounds a large held-out side (None: all of it); batch_size None is that
-    of a training micro-batch.  patience: evaluations without a better checkpoint.best after which the run is
-    done (None: never).
+    """The recipe's evals section: how often the held-out side is measured (steps, or a fraction of the run),
+    before the first step and after the last one included.  max_rows bounds a large held-out side (None: all
+    of it); batch_size None is that of a training micro-batch.  patience: evaluations without a better
+    checkpoint.best after which the run is done (None: never).
     """
 
-    every: int | None = None
+    every: Length | None = None
     max_rows: int | None = None
     batch_size: int | None = None
     patience: int | None = None
+
+    def __post_init__(self):
+        if self.every is not None:
+            check_interval("evals.every", self.every)
 
 
 def averages(results: Iterable[Mapping[str, Any]], coefs: Mapping[str, float]) -> dict[str, float]:
@@ -45,11 +50,12 @@ def averages(results: Iterable[Mapping[str, Any]], coefs: Mapping[str, float]) -
 
 
 class Evaluate:
-    """Measures what is held out every so many steps and at the end.  measure: state -> `heldout/loss` and
+    """Measures what is held out every so often and at the end.  measure: state -> `heldout/loss` and
     more."""
 
-    def __init__(self, measure: Callable[[State], dict[str, float]], *, every: int | None, last: int):
-        self.measure, self.every, self.last = measure, every, last
+    def __init__(self, measure: Callable[[State], dict[str, float]], *, every: Length | None, last: int):
+        self.measure, self.last = measure, last
+        self.every = None if every is None else interval(every, last)
 
     def needs_state(self, step: int) -> bool:
         return step == self.last or (self.every is not None and step % self.every == 0)

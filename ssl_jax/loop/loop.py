@@ -15,6 +15,7 @@ import jax
 
 from ssl_jax.loop.guards import NonFinite
 from ssl_jax.loop.state import State
+from ssl_jax.optim import Length, steps_of
 from ssl_jax.types import UserError
 
 
@@ -45,6 +46,17 @@ def num_steps(duration: Steps | Tokens | Epochs, batch_size: int, num_rows: int,
     if steps < 1:
         raise UserError(f"loop.duration is {duration}, which is no step at all; give at least one")
     return steps
+
+
+def check_interval(where: str, length: Length) -> None:
+    """Raises UserError where nothing can happen every so often."""
+    if not (0 < length < 1 if isinstance(length, float) else length >= 1):
+        raise UserError(f"{where}={length} is neither a number of steps (1, 2, ...) nor a fraction below 1.0")
+
+
+def interval(every: Length, num_steps: int) -> int:
+    """Steps between two of what happens every so often in a run of num_steps."""
+    return max(1, steps_of(every, num_steps))
 
 
 @dataclass(frozen=True, kw_only=True)

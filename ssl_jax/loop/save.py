@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from ssl_jax.loop.checkpoint import Checkpointer
-from ssl_jax.loop.loop import StepInfo
+from ssl_jax.loop.loop import StepInfo, interval
 from ssl_jax.loop.trackers import plain
 
 
@@ -17,12 +17,12 @@ class Save:
 
     def __init__(self, checkpointer: Checkpointer, *, first: int, last: int, meta: Mapping[str, Any]):
         self.checkpointer, self.config = checkpointer, checkpointer.config
-        self.last, self.meta = last, dict(meta)
+        self.every, self.last, self.meta = interval(self.config.every, last), last, dict(meta)
         self.saved, self.clock = first, time.monotonic()
         self._due_at = -1  # the clock is asked once a step: all processes must hear the same answer
 
     def needs_state(self, step: int) -> bool:
-        due = step % self.config.every == 0 or step == self.last
+        due = step % self.every == 0 or step == self.last
         if not due and self.config.minutes is not None:
             late = time.monotonic() - self.clock >= 60 * self.config.minutes
             due = agreed(late, step) if jax.process_count() > 1 else late

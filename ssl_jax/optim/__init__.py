@@ -23,11 +23,13 @@ from ssl_jax.optim.schedules import (
     Cosine,
     DecayShape,
     InverseSqrt,
+    Length,
     Linear,
     Polynomial,
     Schedule,
     WarmupStableDecay,
     extends_freely,
+    steps_of,
 )
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "DecayShape",
     "InverseSqrt",
     "Lamb",
+    "Length",
     "Linear",
     "Muon",
     "Optax",
@@ -55,4 +58,5 @@ __all__ = [
     "report",
     "schedule",
     "state_shardings",
+    "steps_of",
 ]

@@ -27,7 +27,8 @@ def _check_length(where: str, length: Length) -> None:
         )
 
 
-def _steps(length: Length, num_steps: int) -> int:
+def steps_of(length: Length, num_steps: int) -> int:
+    """A length in steps of a run of num_steps."""
     return round(length * num_steps) if isinstance(length, float) else length
 
 
@@ -45,7 +46,7 @@ class Schedule(abc.ABC):
 
         A run records it, so that its warm-up stays what it was when the run is made longer.
         """
-        return dataclasses.replace(self, warmup=_steps(self.warmup, num_steps))
+        return dataclasses.replace(self, warmup=steps_of(self.warmup, num_steps))
 
     def factor(self, step: Any, num_steps: int) -> Any:
         """Rate / peak at `step`, float32 of the same shape.
@@ -183,7 +184,7 @@ class WarmupStableDecay(Schedule):
         _check_length("optim.schedule.decay", self.decay)
 
     def resolve(self, num_steps: int) -> Self:
-        known = dataclasses.replace(super().resolve(num_steps), decay=_steps(self.decay, num_steps))
+        known = dataclasses.replace(super().resolve(num_steps), decay=steps_of(self.decay, num_steps))
         if known.warmup + known.decay > num_steps:
             raise UserError(
                 f"optim.schedule: warm-up ({known.warmup}) and decay ({known.decay}) exceed the run's "

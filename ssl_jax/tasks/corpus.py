@@ -28,6 +28,11 @@ class TaskData:
     dir: str  # for people: where the examples came from
 
     @property
+    def texts(self) -> int:
+        """How many texts an example has."""
+        return max(len(record.texts) for record in self.train.records)
+
+    @property
     def fingerprint(self) -> str:
         """sha256 of every split: neither the examples nor what is held out may change under a run."""
         splits = {TRAIN: self.train, **self.evaluations}

@@ -83,7 +83,16 @@ def is_cut(table: Table, record: int, row: Row) -> bool:
 
 
 class ClassHead(Head):
-    reads, counts = "a text or a pair", (1, 2)
+    """As many texts as in training, where the model remembers it: an export doesn't say."""
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        known = self.objective.meta.texts
+        return (1, 2) if known is None else (known,)
+
+    @property
+    def reads(self) -> str:
+        return {(1,): "a text", (2,): "a pair of texts", (1, 2): "a text or a pair"}[self.counts]
 
     def prediction(self, table, record, rows, outputs):
         (logits,), cut = outputs["logits"].astype(np.float64), is_cut(table, record, rows[0])

@@ -121,6 +121,11 @@ def test_evaluate_gives_what_training_measured_and_writes_predictions(tuned, tmp
     assert len(rows) == 12 and {row.split("\t")[1] for row in rows} <= {"bad", "good"}
 
 
+def test_predict_wants_as_many_texts_as_training_had(tuned, capsys):
+    assert main(["predict", str(tuned.workdir), "one", "another"]) == 2
+    assert "this MODEL reads a text; 2 texts given" in said(capsys)
+
+
 def test_what_evaluate_refuses(place, whole, tuned, tmp_path, capsys):
     def refused(*words, workdir=tuned.workdir):
         assert main(["evaluate", str(workdir), *map(str, words)]) == 2

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from ssl_jax.loop.loop import Epochs, Metrics, StepInfo, Steps, Stop, Tokens, num_steps, train
+from ssl_jax.loop.checkpoint import Checkpoint
+from ssl_jax.loop.hooks import Evals
+from ssl_jax.loop.loop import Epochs, Metrics, StepInfo, Steps, Stop, Tokens, interval, num_steps, train
 from ssl_jax.types import UserError
 
 
@@ -83,6 +85,21 @@ def test_goes_on_from_where_it_was():
 )
 def test_durations(duration, expected):
     assert num_steps(duration, batch_size=10, num_rows=100, num_tokens=1000) == expected
+
+
+@pytest.mark.parametrize(
+    ("every", "last", "expected"), [(7, 3, 7), (0.1, 1797, 180), (0.25, 10, 2), (0.1, 3, 1)]
+)
+def test_every_so_often_is_a_number_of_steps_or_a_fraction_of_the_run(every, last, expected):
+    assert interval(every, last) == expected
+
+
+@pytest.mark.parametrize("every", [0, -1, 0.0, 1.0, 2.5, float("nan")])
+def test_an_interval_that_is_neither_is_refused(every):
+    with pytest.raises(UserError, match=r"evals\.every=.* neither a number of steps"):
+        Evals(every=every)
+    with pytest.raises(UserError, match=r"checkpoint\.every=.* neither a number of steps"):
+        Checkpoint(every=every)
 
 
 def test_no_step_at_all_is_refused():
