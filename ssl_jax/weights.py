@@ -2,7 +2,7 @@
 """Weights of a MODEL: to start from (--from), to branch off (--branch), to use."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,15 @@ from ssl_jax.workdir import Workdir, changed
 # ---------------------------------------------------------------- what a recipe leaves to its MODEL
 
 SCRATCH = "scratch"
+
+
+def settle(
+    experiment: Experiment, start: str | None, sets: Sequence[str], place: Workdir | None, console: Any
+) -> Experiment:
+    """The experiment that runs: with what it leaves to its MODEL, and with every --set.  One such as
+    text.tokenizer=None leaves more to it."""
+    experiment = inherit(experiment, start, place, console)
+    return inherit(config.apply_sets(experiment, sets), start, place, console)
 
 
 def inherit(experiment: Experiment, start: str | None, place: Workdir | None, console: Any) -> Experiment:

@@ -35,8 +35,8 @@ def _recipe(args: argparse.Namespace, console: Console) -> tuple[Experiment, str
     if hasattr(args, "workdir"):
         args.workdir = args.workdir or Path("runs") / name  # an unforeseen error leaves its log there
     place = Workdir(args.workdir) if hasattr(args, "workdir") and not args.fresh else None
-    experiment = weights.inherit(experiment, getattr(args, "start_from", None), place, console)
-    return config.apply_sets(experiment, args.sets), source
+    start = getattr(args, "start_from", None)
+    return weights.settle(experiment, start, args.sets, place, console), source
 
 
 def pretrain(args: argparse.Namespace, console: Console) -> int:
@@ -51,8 +51,8 @@ def finetune(args: argparse.Namespace, console: Console) -> int:
         recipe = _with_data(recipe, args)
         if args.seeds is None:
             place = None if args.fresh else Workdir(args.workdir)
-            experiment = weights.inherit(recipe, args.start_from, place, console)
-            return _train(args, console, config.apply_sets(experiment, args.sets), source)
+            experiment = weights.settle(recipe, args.start_from, args.sets, place, console)
+            return _train(args, console, experiment, source)
         recipe = suites.of_one(name, recipe)
     if args.fresh:
         raise UserError(f"--fresh is for a single run; to begin a table anew remove {args.workdir}")

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssl_jax import config, run
+from ssl_jax import run
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop.trackers import read_lines
 from ssl_jax.report import summary
 from ssl_jax.source import find_saved
 from ssl_jax.tasks.base import shown
 from ssl_jax.types import UserError
-from ssl_jax.weights import inherit
+from ssl_jax.weights import settle
 from ssl_jax.workdir import Workdir, read_json, write_json
 
 
@@ -80,8 +80,7 @@ def carry_out(planned: Planned, sets: Sequence[str], source: str, console: Any) 
     so that Ctrl-C ends the whole table, and the same command goes on with it."""
     same_start(planned)
     place = Workdir(planned.workdir)
-    experiment = inherit(planned.experiment, planned.start, place, Hushed(console))
-    experiment = config.apply_sets(experiment, sets)
+    experiment = settle(planned.experiment, planned.start, sets, place, Hushed(console))
     is_new = not place.summary()
     if experiment.loop.deterministic:
         run.choose_deterministic_kernels()

@@ -82,6 +82,7 @@ def test_pairs_need_two_documents_and_more_than_one_sentence(attempt, corpus):
         (["loop.micro_batch=3"], "loop.micro_batch=3"),
         (["model.num_heads=5"], "model.num_heads=5"),
         (["loop.num_steps=0"], "at least one"),
+        (["text.tokenizer=None"], "leaves its network to a MODEL; say --from MODEL"),
     ],
 )
 def test_a_recipe_that_does_not_fit(attempt, corpus, sets, said):
