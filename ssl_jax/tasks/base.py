@@ -14,6 +14,7 @@ from ssl_jax.data import Record
 from ssl_jax.types import Row, UserError
 
 TRAIN, DEV, HELDOUT = "train", "dev", "heldout"  # two splits, and the name of the first evaluation
+TUNING = "tuning"  # a split of the training side that is never trained on, to tune a threshold
 CONSTANT = "constant"  # the metric that is 1 where the same was predicted of every example: a run that failed
 
 
@@ -30,8 +31,8 @@ class Task(abc.ABC):
     """A recipe's `task` section: a frozen dataclass, one file a kind of task.
 
     data: a folder or file in the layout in which the task is distributed (None: the TFDS builder, where
-    there is one).  train_share: share of the training examples to learn from, chosen by a hash of each, so
-    that a larger share holds the smaller one.
+    there is one).  train_share: share of the training examples to learn from (and to tune on), chosen by a
+    hash of each, so that a larger share holds the smaller one.
     """
 
     data: str | None = field(default=None)

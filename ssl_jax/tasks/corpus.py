@@ -11,7 +11,7 @@ from ssl_jax import text as text_lib
 from ssl_jax.data import Record, Table
 from ssl_jax.data.files import cache_dir, locked
 from ssl_jax.data.order import given_tokenizer
-from ssl_jax.tasks.base import TRAIN, Task, place_of
+from ssl_jax.tasks.base import TRAIN, TUNING, Task, place_of
 from ssl_jax.text import Text
 from ssl_jax.types import Progress, Tokenizer, UserError
 
@@ -56,6 +56,7 @@ def open_task(task: Task, text: Text, progress: Progress) -> TaskData:
     tables: dict[str, Table] = {}
     for name, split in {TRAIN: TRAIN, **task.evaluations}.items():
         found = records if name == TRAIN else read(task, split, progress)
+        found = share(found, task.train_share) if split == TUNING else found
         check_labels(found, labels)
         tables[name] = tokenized(found, tokenizer, text, name, progress)
     train = tables.pop(TRAIN)

@@ -16,11 +16,10 @@ from ssl_jax.data import Record
 from ssl_jax.data.files import write_json
 from ssl_jax.objectives import answers
 from ssl_jax.tasks import squad_files
-from ssl_jax.tasks.base import CONSTANT, DEV, HELDOUT, TRAIN, Predicted, Task, place_of
+from ssl_jax.tasks.base import CONSTANT, DEV, HELDOUT, TRAIN, TUNING, Predicted, Task, place_of
 from ssl_jax.tasks.squad_score import AnswerWords, best_threshold, exact, f1, f1_or_null
 from ssl_jax.types import UserError
 
-TUNING = "tuning"
 THRESHOLD = f"{TUNING}/null_threshold"
 
 
