@@ -45,8 +45,14 @@ class Bound:
         return nn.Model(trunk, self.objective.heads(trunk, rngs))
 
 
-def bind(experiment: Experiment, tokenizer: Any, vocab_shards: int, labels: tuple[str, ...] = ()) -> Bound:
-    meta = Meta(tokenizer=tokenizer, vocab_shards=vocab_shards, labels=labels)
+def bind(
+    experiment: Experiment,
+    tokenizer: Any,
+    vocab_shards: int,
+    labels: tuple[str, ...] = (),
+    texts: int | None = None,
+) -> Bound:
+    meta = Meta(tokenizer=tokenizer, vocab_shards=vocab_shards, labels=labels, texts=texts)
     bound = dataclasses.replace(
         experiment, model=experiment.model.bind(meta), objective=experiment.objective.bind(meta)
     )
@@ -222,7 +228,7 @@ def assemble(
     """Compiles the step.  resolved: what an earlier start of this run fixed; empty for a new one."""
     layout = lay_out(experiment)
     shards = resolved.get("vocab_shards", layout.mesh.shape["tensor"])
-    bound = bind(experiment, corpus.tokenizer, shards, corpus.labels)
+    bound = bind(experiment, corpus.tokenizer, shards, corpus.labels, corpus.texts)
     objective = bound.objective
     plan = objective.plan.open(corpus.train, experiment.seed)
     total = num_steps(experiment.loop.duration, layout.batch_size, plan.num_rows, plan.num_tokens)

@@ -82,12 +82,13 @@ class Pooler(Transform):
 
 
 class Classifier(nnx.Module):
-    """A linear layer to num_classes; dropout before it where a key is given."""
+    """A linear layer from so many vectors, one after another, to num_classes; dropout before it where a key
+    is given."""
 
-    def __init__(self, trunk: Any, num_classes: int, *, bias: bool = True, rngs: nnx.Rngs):
+    def __init__(self, trunk: Any, num_classes: int, *, vectors: int = 1, bias: bool = True, rngs: nnx.Rngs):
         spec = trunk.spec
         self.dropout = spec.dropout
-        self.kernel = param(spec.draw(rngs, spec.dim, num_classes), "embed", None)
+        self.kernel = param(spec.draw(rngs, vectors * spec.dim, num_classes), "embed", None)
         self.bias = param(jnp.zeros(num_classes), None) if bias else None
 
     def __call__(

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ssl_jax import nn
 from ssl_jax.objectives.reading import marked_text
@@ -22,12 +22,18 @@ from ssl_jax.types import Batch, Example, Mean, Meta, Objective, Rng, Row, UserE
 
 class Read(enum.Enum):
     """The vector a text is read from: tanh(dense(first position)) as BERT has it, the first position, the
-    mean over all real positions, or the last real position (for trunks that see to the left alone)."""
+    mean over all real positions, or the last real position (for trunks that see to the left alone).
+
+    SIDES is for pairs: u and v, the means over either text's positions, as [u, v, |u - v|, u * v] (Conneau et
+    al. 2017, "Supervised Learning of Universal Sentence Representations", section 3.1).  A small network
+    doesn't have to learn by itself how two texts are compared.
+    """
 
     POOLER = "pooler"
     FIRST = "first"
     MEAN = "mean"
     LAST = "last"
+    SIDES = "sides"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +66,8 @@ class Classification(Objective):
             )
         if not self.regression and len(meta.labels) < 2:
             raise UserError(f"Classification needs two classes or more; the task has {meta.labels or 'none'}")
+        if self.read is Read.SIDES and meta.texts == 1:
+            raise UserError("objective.read=SIDES compares two texts, but an example of this task has one")
         if self.class_weights and len(self.class_weights) != len(meta.labels):
             raise UserError(
                 f"objective.class_weights has {len(self.class_weights)} numbers for {len(meta.labels)} "
@@ -99,8 +107,9 @@ class Classification(Objective):
                 "--set objective.read=LAST reads the last one"
             )
         pooler = {"pooler": nn.Pooler(trunk, rngs=rngs)} if self.read is Read.POOLER else {}
-        bias = self.read is not Read.LAST
-        return {**pooler, "classifier": nn.Classifier(trunk, self.num_outputs, bias=bias, rngs=rngs)}
+        bias, vectors = self.read is not Read.LAST, 4 if self.read is Read.SIDES else 1
+        classifier = nn.Classifier(trunk, self.num_outputs, vectors=vectors, bias=bias, rngs=rngs)
+        return {**pooler, "classifier": classifier}
 
     def logits(self, model: Any, batch: Batch, key: Any = None) -> Float[Array, "B C"]:
         """float32; of a number, C is 1."""
@@ -108,6 +117,8 @@ class Classification(Objective):
         states = model.encode(batch["tokens"], batch["segments"], batch["types"], keys[0])
         if self.read is Read.POOLER:
             vector = model.heads["pooler"](states)
+        elif self.read is Read.SIDES:
+            vector = sides(states, batch["segments"] > 0, batch["types"])
         else:
             vector = read_vector(states, batch["segments"], self.read)
         return model.heads["classifier"](vector, keys[1]).astype(jnp.float32)
@@ -146,14 +157,27 @@ class Classification(Objective):
 def read_vector(
     states: Float[Array, "B T D"], segments: Int[Array, "B T"], read: Read
 ) -> Float[Array, "B D"]:
-    """The first, the last real, or the mean of the real positions (zeros where there is none)."""
+    """The first, the last real, or the mean of the real positions."""
     match read:
         case Read.FIRST:
             where = jnp.zeros_like(segments[:, :1])
         case Read.LAST:
             where = jnp.maximum(jnp.sum(segments > 0, axis=1, keepdims=True) - 1, 0)
         case Read.MEAN:
-            real = (segments > 0).astype(jnp.float32)[:, :, None]
-            total = jnp.sum(states.astype(jnp.float32) * real, axis=1)
-            return (total / jnp.maximum(jnp.sum(real, axis=1), 1.0)).astype(states.dtype)
+            return mean_over(states, segments > 0)
     return nn.at_positions(states, where)[:, 0]
+
+
+def mean_over(states: Float[Array, "B T D"], chosen: Bool[Array, "B T"]) -> Float[Array, "B D"]:
+    """The mean of each row's chosen positions, summed in float32 (zeros where there is none)."""
+    weight = chosen.astype(jnp.float32)[:, :, None]
+    total = jnp.sum(states.astype(jnp.float32) * weight, axis=1)
+    return (total / jnp.maximum(jnp.sum(weight, axis=1), 1.0)).astype(states.dtype)
+
+
+def sides(
+    states: Float[Array, "B T D"], real: Bool[Array, "B T"], types: Int[Array, "B T"]
+) -> Float[Array, "B 4*D"]:
+    """[u, v, |u - v|, u * v] of the means u and v over the two texts' positions."""
+    u, v = mean_over(states, real & (types == 0)), mean_over(states, real & (types == 1))
+    return jnp.concatenate([u, v, jnp.abs(u - v), u * v], axis=-1)

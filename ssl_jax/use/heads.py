@@ -17,6 +17,7 @@ from ssl_jax.data.plan_windows import Window
 from ssl_jax.objectives import (
     BertPretraining,
     Classification,
+    Read,
     SpanPrediction,
     Tagging,
     answers,
@@ -87,7 +88,7 @@ class ClassHead(Head):
 
     @property
     def counts(self) -> tuple[int, ...]:
-        known = self.objective.meta.texts
+        known = 2 if self.objective.read is Read.SIDES else self.objective.meta.texts
         return (1, 2) if known is None else (known,)
 
     @property

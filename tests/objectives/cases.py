@@ -100,8 +100,16 @@ REGRESSION = Case(  # of a decoder's last position
     GptConfig(**SMALL),
     {"mse": (9 + 9 + 6.25 + 4 + 16 + 12.25) / 6},
 )
+COMPARISON = Case(  # a number of the two sides of a pair
+    Classification(plan=Labelled(length=LENGTH), read=Read.SIDES, regression=True),
+    labelled((3.0, -3.0, None, 2.5, -2.0, 4.0, None, -3.5)),
+    meta(VOCAB),
+    BertConfig(**SMALL),
+    {"mse": (9 + 9 + 6.25 + 4 + 16 + 12.25) / 6},
+)
 CASES = {
     "classification": CLASSIFICATION,
+    "comparison": COMPARISON,
     "regression": REGRESSION,
     "bert": BERT,
     "masked_lm": MASKED_LM,

@@ -14,7 +14,7 @@ from ssl_jax import nn, parallel
 from ssl_jax.data import Labelled
 from ssl_jax.models import GptConfig
 from ssl_jax.objectives import Classification, Read
-from ssl_jax.objectives.classification import read_vector
+from ssl_jax.objectives.classification import read_vector, sides
 from ssl_jax.tasks.base import Predicted
 from ssl_jax.tasks.columns import Columns
 from ssl_jax.tasks.metrics import Measure
@@ -59,6 +59,24 @@ def test_the_vector_that_is_read():
     np.testing.assert_array_equal(read_vector(states, segments, Read.LAST)[:2], [x[0, 2], x[1, 0]])
     mean = read_vector(states, segments, Read.MEAN)
     np.testing.assert_allclose(mean, [x[0, :3].mean(0), x[1, 0], [0, 0]], rtol=1e-6)
+
+
+def test_the_two_sides_of_a_pair():
+    x = np.random.default_rng(1).normal(size=(2, 5, 2)).astype(np.float32)
+    real = np.array([[1, 1, 1, 1, 0], [1, 1, 0, 0, 0]], bool)
+    types = np.array([[0, 0, 1, 1, 0], [0, 0, 0, 0, 0]], np.int32)
+    u = np.stack([x[0, :2].mean(0), x[1, :2].mean(0)])
+    v = np.stack([x[0, 2:4].mean(0), np.zeros(2)])
+    expected = np.concatenate([u, v, np.abs(u - v), u * v], axis=1)
+    np.testing.assert_allclose(
+        sides(jnp.asarray(x), jnp.asarray(real), jnp.asarray(types)), expected, rtol=1e-6
+    )
+
+
+def test_two_sides_need_two_texts():
+    bound = dataclasses.replace(meta(VOCAB, labels=NAMES), texts=1)
+    with pytest.raises(UserError, match=r"SIDES compares two texts, but an example of this task has one"):
+        Classification(plan=Labelled(length=16), read=Read.SIDES).bind(bound)
 
 
 def test_class_weights_weigh_the_loss_and_not_the_accuracy():
