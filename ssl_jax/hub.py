@@ -238,7 +238,8 @@ def save(place: Workdir, leaves: dict[str, jax.Array]) -> None:
         for part in path:
             node = node.setdefault(part, {})
         node[last] = leaf
-    checkpointer = Checkpointer(place.checkpoints, Checkpoint(), encoded_gb=1)
+    largest = max(leaf.nbytes for leaf in leaves.values())  # Orbax refuses a leaf above what it may hold
+    checkpointer = Checkpointer(place.checkpoints, Checkpoint(), encoded_gb=math.ceil(largest / 1e9))
     state = State(step=jnp.zeros((), jnp.int32), params=params, opt=(), extra=(), guards=(), ema=())
     checkpointer.save(0, state, {"step": 0, "next_row": 0, "best": None, "measured": {}})
     checkpointer.close()

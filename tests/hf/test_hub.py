@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssl_jax import hf, weights
+from ssl_jax import hf, hub, weights
 from ssl_jax.cli.main import main
 from ssl_jax.hf.card import without_places
+from ssl_jax.loop.checkpoint import read_leaves
 from ssl_jax.source import find
+from ssl_jax.workdir import Workdir
 from tests.end_to_end.runs import said
 from tests.hf import rooms
 
@@ -164,3 +167,12 @@ def test_a_disk_without_room_is_refused_before_and_in_the_middle(here, tmp_path,
     monkeypatch.setattr("ssl_jax.hf.writing._write_tensor", lambda *_: (_ for _ in ()).throw(full))
     assert "the disk of" in attempt(capsys, "export", here, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_leaf_above_a_gigabyte_is_saved(tmp_path):
+    """Orbax refuses a leaf that is larger than all that may be encoded at a time; GPT-2 XL's are 2 GB."""
+    place = Workdir(tmp_path / "run")
+    hub.save(place, {"trunk.large": jnp.zeros((260, 10**6), jnp.float32)})
+    found, _ = read_leaves(place.checkpoints, 0, lambda name: True, {}, None)
+    assert found["params.trunk.large"].shape == (260, 10**6)
