@@ -7,10 +7,8 @@ from typing import Any
 
 import jax
 
-from ssl_jax import parallel
 from ssl_jax.assemble import Program, bind, lay_out, program
 from ssl_jax.experiment import Experiment
-from ssl_jax.loop import flops
 from ssl_jax.plan import hlo, traffic
 from ssl_jax.plan.memory import Memory, by_estimate, of_compiled, of_refusal
 from ssl_jax.plan.topology import Target
@@ -36,10 +34,6 @@ class View:
     program: Program
     memory: Memory
     compiled: Compiled | None
-
-    @property
-    def num_devices(self) -> int:
-        return self.program.layout.mesh.size
 
 
 def look(
@@ -80,12 +74,3 @@ def look(
         seconds=seconds,
     )
     return View(made, of_compiled(made, compiled, target.capacity), found)
-
-
-def executed_flops(view: View) -> float:
-    """FLOPs of the whole step by our formula, what is computed again for the backward pass included."""
-    made = view.program
-    with parallel.use(made.layout.mesh, made.layout.rules):
-        whole = flops.forward_flops(made.step, made.blueprint.shapes, made.batch)
-    # The first call, for the weights alone, is traced but never run.
-    return whole - made.flops_per_row() * made.layout.batch_size / 3

@@ -12,7 +12,7 @@ from ssl_jax.plan import topology
 from ssl_jax.plan.fitting import Change, smallest_change
 from ssl_jax.plan.look import View, look
 from ssl_jax.plan.ready import Ready, ready
-from ssl_jax.plan.roofline import Roofline, roofline
+from ssl_jax.plan.roofline import Roofline, Work, roofline, work_of
 from ssl_jax.plan.topology import Target
 from ssl_jax.types import UserError
 
@@ -22,7 +22,9 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class Plan:
     """num_steps: None where it depends on a store that isn't there.  change: None where the recipe fits as it
-    is, or where nothing tried does.  larger: a topology on which it fits without a change of the recipe."""
+    is, or where nothing tried does.  larger: a topology on which it fits without a change of the recipe.
+    work, bound: with the change, if there is one.
+    """
 
     target: Target
     experiment: Experiment
@@ -31,12 +33,18 @@ class Plan:
     view: View
     change: Change | None
     larger: str | None
+    work: Work
     bound: Roofline | None
     price: float | None  # of a chip and hour
 
     @property
     def fits(self) -> bool:
         return self.view.memory.fits
+
+    @property
+    def best(self) -> View:
+        """As it would run: with the change, if there is one."""
+        return self.change.view if self.change else self.view
 
 
 def plan(
@@ -77,8 +85,9 @@ def plan(
         if change is None:
             larger = _larger(experiment, target, seen)
     best = change.view if change else view
-    bound = roofline(best, target.chip) if target.chip and best.memory.fits else None
-    return Plan(target, experiment, found, steps, view, change, larger, bound, price)
+    work = work_of(best)
+    bound = roofline(best, work, target.chip) if target.chip and best.memory.fits else None
+    return Plan(target, experiment, found, steps, view, change, larger, work, bound, price)
 
 
 ANY_STEPS = (

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Plan as tables for people and as JSON."""
 
+import dataclasses
 from typing import Any
 
 from ssl_jax.plan.look import View
 from ssl_jax.plan.plan import Plan
-from ssl_jax.plan.roofline import chip_hours
+from ssl_jax.plan.roofline import Roofline
 
 GIB = 2**30
 
@@ -20,7 +21,7 @@ def show(plan: Plan, console: Any) -> None:
     console.table(
         f"memory of a device, GiB{' (estimated)' * memory.estimated}", _memory_rows(plan), ("", "GiB")
     )
-    best = plan.change.view if plan.change else plan.view
+    best = plan.best
     if plan.change is not None:
         words = " ".join(f"--set {word}" for word in plan.change.sets)
         needed, capacity = best.memory.total / GIB, best.memory.capacity / GIB
@@ -34,8 +35,9 @@ def show(plan: Plan, console: Any) -> None:
         console.print("it doesn't fit, and no micro-batch, remat, fsdp or topology that was tried does")
     if best.compiled is not None:
         _show_traffic(best, console)
+    _show_work(plan, console)
     if plan.bound is not None:
-        _show_bound(plan, best, console)
+        _show_bound(plan, plan.bound, console)
     elif plan.target.chip is None:
         kind = plan.target.devices[0].device_kind
         console.print(f"{kind} isn't in the table of chips: no estimate of time, MFU or cost")
@@ -81,87 +83,69 @@ def _show_traffic(view: View, console: Any) -> None:
         console.print(f"{found.guessed} loops don't say how often they run: counted once")
 
 
-def _show_bound(plan: Plan, view: View, console: Any) -> None:
-    bound = plan.bound
-    tokens = bound.tokens
-    theirs = view.compiled.flops if view.compiled else None
+def _show_work(plan: Plan, console: Any) -> None:
+    work, compiled = plan.work, plan.best.compiled
     rows = [
-        ("FLOPs a position, our formula", f"{bound.flops / tokens:.3e}"),
-        ("  executed, with what is computed again", f"{bound.executed / tokens:.3e}"),
+        ("forward and backward, our formula", work.flops / work.positions),
+        ("executed, with what is computed again", work.executed / work.positions),
     ]
-    if theirs:
-        rows.append(
-            ("  the compiler's count (the body of a loop once)", f"{theirs * view.num_devices / tokens:.3e}")
-        )
-    rows += [(f"{name}, ms", f"{seconds * 1e3:.3f}") for name, seconds in bound.seconds.items()]
+    if compiled is not None and compiled.flops:
+        count = compiled.flops * plan.best.program.layout.mesh.size
+        rows.append(("the compiler's count: loop bodies once, elementwise work too", count / work.positions))
+    console.table("FLOPs a position", [(name, f"{value:.4g}") for name, value in rows])
+
+
+def _show_bound(plan: Plan, bound: Roofline, console: Any) -> None:
+    rows = [(f"{name}, ms a step", 1e3 * seconds) for name, seconds in bound.seconds.items()]
     rows += [
-        (f"a step, ms at least (limit: {bound.limit})", f"{bound.step * 1e3:.3f}"),
-        ("positions/s at most", f"{bound.tokens_per_s:.3e}"),
-        ("MFU at most", f"{bound.mfu:.1%}"),
+        (f"a step, ms at least (limit: {bound.limit})", 1e3 * bound.step),
+        ("positions/s at most", bound.positions_per_s),
+        ("MFU at most, %", 100 * bound.mfu),
     ]
     if plan.num_steps is not None:
-        hours = chip_hours(bound, plan.num_steps, plan.target.num_chips)
-        rows.append(("hours to the end at least", f"{bound.step * plan.num_steps / 3600:,.2f}"))
-        rows.append(("chip-hours at least", f"{hours:,.1f}"))
+        hours = bound.chip_hours(plan.num_steps, plan.target.num_chips)
+        rows.append(("hours to the end at least", bound.step * plan.num_steps / 3600))
+        rows.append(("chip-hours at least", hours))
         if plan.price is not None:
-            rows.append((f"cost at least, at {plan.price:g} a chip-hour", f"{hours * plan.price:,.2f}"))
-    console.table("an estimate: the bound by the chips' data sheets, which no run reaches", rows)
+            rows.append((f"cost at least, at {plan.price:g} a chip-hour", hours * plan.price))
+    title = "an estimate: the bound by data sheets, which no run reaches"
+    console.table(title, [(name, f"{value:,.2f}") for name, value in rows])
     for unknown in bound.unknown:
         console.print(f"left out: {unknown}")
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
-    memory, bound = plan.view.memory, plan.bound
-    best = plan.change.view if plan.change else plan.view
-    tree: dict[str, Any] = {
+    """Bytes, seconds and FLOPs."""
+    memory, work, found = plan.view.memory, plan.work, plan.best.compiled
+    sizes = {field.name: getattr(memory, field.name) for field in dataclasses.fields(memory)}
+    return {
         "target": plan.target.name,
         "devices": len(plan.target.devices),
         "chips": plan.target.num_chips,
         "mesh": dict(plan.view.program.layout.mesh.shape),
         "fits": plan.fits,
-        "memory": {
-            name: getattr(memory, name)
-            for name in (
-                "parameters",
-                "moments",
-                "average",
-                "extra",
-                "batch",
-                "padding",
-                "temporaries",
-                "code",
-                "total",
-                "capacity",
-                "estimated",
-            )
-        },
+        "memory": {**sizes, "total": memory.total},
         "change": list(plan.change.sets) if plan.change else None,
         "larger": plan.larger,
         "ready": {"all": plan.ready.everything, **plan.ready.lines},
         "num_steps": plan.num_steps,
-        "collectives": None,
+        "flops_per_position": work.flops / work.positions,
+        "executed_flops_per_position": work.executed / work.positions,
+        "compiled": dataclasses.asdict(found) if found else None,
+        "estimate": _estimate(plan, plan.bound) if plan.bound else None,
     }
-    if best.compiled is not None:
-        tree["collectives"] = [
-            {"kind": s.kind, "between_slices": s.across, "times": s.count, "bytes": s.bytes}
-            for s in best.compiled.sent
-        ]
-        tree["compile_seconds"] = best.compiled.seconds
-        tree["memory_traffic_bytes"] = best.compiled.memory_bytes
-        tree["compiler_flops_per_device"] = best.compiled.flops
-    if bound is not None:
-        tree["estimate"] = {
-            "flops_per_position": bound.flops / bound.tokens,
-            "executed_flops_per_position": bound.executed / bound.tokens,
-            "seconds": bound.seconds,
-            "step_seconds": bound.step,
-            "limit": bound.limit,
-            "positions_per_second": bound.tokens_per_s,
-            "mfu": bound.mfu,
-            "left_out": list(bound.unknown),
-        }
-        if plan.num_steps is not None:
-            hours = chip_hours(bound, plan.num_steps, plan.target.num_chips)
-            tree["estimate"]["chip_hours"] = hours
-            tree["estimate"]["cost"] = None if plan.price is None else hours * plan.price
+
+
+def _estimate(plan: Plan, bound: Roofline) -> dict[str, Any]:
+    tree = {
+        "seconds": bound.seconds,
+        "step_seconds": bound.step,
+        "limit": bound.limit,
+        "positions_per_second": bound.positions_per_s,
+        "mfu": bound.mfu,
+        "left_out": list(bound.unknown),
+    }
+    if plan.num_steps is not None:
+        tree["chip_hours"] = bound.chip_hours(plan.num_steps, plan.target.num_chips)
+        tree["cost"] = None if plan.price is None else tree["chip_hours"] * plan.price
     return tree

@@ -73,7 +73,7 @@ def collectives(module: Module, slice_of: Sequence[int]) -> list[Sent]:
                 kind, across = transfer[1].lower().replace("_", "-"), True
                 groups = [re.findall(r"\d+", transfer[0].partition("}")[0])]
             else:
-                groups = _groups(instruction, len(slice_of))
+                groups = groups_of(instruction, len(slice_of))
                 across = any(len({slice_of[d] for d in group}) > 1 for group in groups)
             entry = counts[kind, across]
             entry[0] += times
@@ -107,7 +107,7 @@ def _ring(kind: str, size: float, n: int) -> float:
             return size
 
 
-def _groups(instruction: Instruction, num_devices: int) -> list[list[int]]:
+def groups_of(instruction: Instruction, num_devices: int) -> list[list[int]]:
     """The devices that talk to each other, from any of the three ways in which XLA writes them."""
     rest = instruction.rest
     if pairs := re.search(r"source_target_pairs=\{(.*?)\}\}", rest):
