@@ -5,7 +5,7 @@ import collections
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from ssl_jax.loop.state import Blueprint, State, draw
 from ssl_jax.loop.step import make_evaluation, make_step
 from ssl_jax.tasks.base import HELDOUT, Predicted
 from ssl_jax.tasks.corpus import TaskData
-from ssl_jax.types import Meta, OpenPlan, UserError
+from ssl_jax.types import Mean, Meta, OpenPlan, UserError
 
 HELDOUT_SEED = 1 << 32  # added to the seed: held-out masks are drawn apart from the training masks
 
@@ -80,9 +80,9 @@ class Layout:
         return NamedSharding(self.mesh, PartitionSpec())
 
 
-def lay_out(experiment: Experiment) -> Layout:
-    """Raises UserError where the batch doesn't divide."""
-    mesh, rules = experiment.mesh.make(), parallel.Rules()
+def lay_out(experiment: Experiment, devices: Sequence[Any] | None = None) -> Layout:
+    """The batch on these devices (default: those of all processes).  UserError where it doesn't divide."""
+    mesh, rules = experiment.mesh.make(devices), parallel.Rules()
     rows = parallel.batch_sharding(mesh)
     shards = mesh.shape["data"] * mesh.shape["fsdp"]
     batch, micro = experiment.loop.batch_size, experiment.loop.micro_batch
@@ -98,6 +98,83 @@ def lay_out(experiment: Experiment) -> Layout:
         )
     accumulation = 1 if micro is None else batch // shards // micro
     return Layout(mesh, rules, rows, batch, accumulation)
+
+
+def batch_shapes(objective: Any, layout: Layout, size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """A whole batch's shapes, the pipeline's own fields included."""
+    spec = {
+        **objective.spec(),
+        "row_id": jax.ShapeDtypeStruct((), "uint32"),
+        "row_hash": jax.ShapeDtypeStruct((), "uint32"),
+        "valid": jax.ShapeDtypeStruct((), "bool"),
+    }
+    return {
+        name: jax.ShapeDtypeStruct((size, *x.shape), x.dtype, sharding=layout.rows)
+        for name, x in spec.items()
+    }
+
+
+@dataclass(frozen=True)
+class Program:
+    """The training step on a mesh, before there is data: what a run compiles, and what `plan` looks at."""
+
+    bound: Bound
+    layout: Layout
+    blueprint: Blueprint
+    step: Callable[[State, Any], tuple[State, dict[str, Any]]]
+    batch: dict[str, jax.ShapeDtypeStruct]  # the whole global batch
+
+    def lower(self) -> jax.stages.Lowered:
+        shardings, rows = self.blueprint.shardings, self.layout.rows
+        with parallel.use(self.layout.mesh, self.layout.rules):
+            return jax.jit(
+                self.step,
+                donate_argnums=0,
+                in_shardings=(shardings, rows),
+                out_shardings=(shardings, self.layout.replicated),
+            ).lower(self.blueprint.shapes, self.batch)
+
+    def coefs(self) -> dict[str, float]:
+        """Term -> its share in the loss."""
+        with parallel.use(self.layout.mesh, self.layout.rules):
+            means = jax.eval_shape(self._terms, *self._of())
+        return {name: mean.coef for name, mean in means.items()}
+
+    def flops_per_row(self) -> float:
+        """FLOPs of forward and backward by our formula."""
+        with parallel.use(self.layout.mesh, self.layout.rules):
+            return flops.train_flops(self._terms, *self._of()) / self.layout.batch_size
+
+    def _terms(self, params: Any, extra: Any, batch: Any) -> dict[str, Mean]:
+        return self.bound.objective.loss(nn.merge(self.blueprint.graphdef, params), extra, batch, None)
+
+    def _of(self) -> tuple[Any, Any, Any]:
+        return self.blueprint.shapes.params, self.blueprint.shapes.extra, self.batch
+
+
+def program(bound: Bound, layout: Layout, num_steps: int) -> Program:
+    """The step of a bound experiment; num_steps: the length of its schedule."""
+    experiment = bound.experiment
+    blueprint, tx = draw(
+        bound.build,
+        bound.objective,
+        functools.partial(optim.build, experiment.optim),
+        experiment.loop.guards,
+        averaged=experiment.optim.ema is not None,
+        mesh=layout.mesh,
+        rules=layout.rules,
+    )
+    step = make_step(
+        blueprint.graphdef,
+        bound.objective,
+        tx,
+        optim.schedule(experiment.optim, num_steps),
+        experiment.loop.guards,
+        seed=experiment.seed,
+        accumulation=layout.accumulation,
+        ema=experiment.optim.ema,
+    )
+    return Program(bound, layout, blueprint, step, batch_shapes(bound.objective, layout, layout.batch_size))
 
 
 @dataclass(frozen=True)
@@ -193,20 +270,6 @@ def eval_batch(experiment: Experiment, layout: Layout) -> int:
     return -(-size // shards) * shards
 
 
-def batch_shapes(objective: Any, layout: Layout, size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """A whole batch's shapes, the pipeline's own fields included."""
-    spec = {
-        **objective.spec(),
-        "row_id": jax.ShapeDtypeStruct((), "uint32"),
-        "row_hash": jax.ShapeDtypeStruct((), "uint32"),
-        "valid": jax.ShapeDtypeStruct((), "bool"),
-    }
-    return {
-        name: jax.ShapeDtypeStruct((size, *x.shape), x.dtype, sharding=layout.rows)
-        for name, x in spec.items()
-    }
-
-
 def open_heldout(bound: Bound, corpus: Corpus | TaskData, warn: Callable[[str], None]) -> dict[str, OpenPlan]:
     """The plans of what is held out, the first by the name `heldout`."""
     plan, seed = bound.objective.plan, bound.experiment.seed + HELDOUT_SEED
@@ -229,61 +292,23 @@ def assemble(
     layout = lay_out(experiment)
     shards = resolved.get("vocab_shards", layout.mesh.shape["tensor"])
     bound = bind(experiment, corpus.tokenizer, shards, corpus.labels, corpus.texts)
-    objective = bound.objective
-    plan = objective.plan.open(corpus.train, experiment.seed)
+    plan = bound.objective.plan.open(corpus.train, experiment.seed)
     total = num_steps(experiment.loop.duration, layout.batch_size, plan.num_rows, plan.num_tokens)
-
-    with parallel.use(layout.mesh, layout.rules):
-        blueprint, tx = draw(
-            bound.build,
-            objective,
-            functools.partial(optim.build, experiment.optim),
-            experiment.loop.guards,
-            averaged=experiment.optim.ema is not None,
-            mesh=layout.mesh,
-            rules=layout.rules,
-        )
-        step = make_step(
-            blueprint.graphdef,
-            objective,
-            tx,
-            optim.schedule(experiment.optim, total),
-            experiment.loop.guards,
-            seed=experiment.seed,
-            accumulation=layout.accumulation,
-            ema=experiment.optim.ema,
-        )
-        shapes = batch_shapes(objective, layout, layout.batch_size)
-        begin = time.perf_counter()
-        compiled = (
-            jax.jit(
-                step,
-                donate_argnums=0,
-                in_shardings=(blueprint.shardings, layout.rows),
-                out_shardings=(blueprint.shardings, layout.replicated),
-            )
-            .lower(blueprint.shapes, shapes)
-            .compile()
-        )
-        seconds = time.perf_counter() - begin
-
-        def terms(params, extra, batch):
-            return objective.loss(nn.merge(blueprint.graphdef, params), extra, batch, None)
-
-        of = (blueprint.shapes.params, blueprint.shapes.extra, shapes)
-        coefs = {name: mean.coef for name, mean in jax.eval_shape(terms, *of).items()}
-        known = flops.peak(jax.devices()[0]) is not None
-        per_row = flops.train_flops(terms, *of) / layout.batch_size if known else None
+    made = program(bound, layout, total)
+    begin = time.perf_counter()
+    compiled = made.lower().compile()
+    seconds = time.perf_counter() - begin
+    known = flops.peak(jax.devices()[0]) is not None
     return Setup(
         bound=bound,
         layout=layout,
         plan=plan,
         heldout=open_heldout(bound, corpus, warn),
         num_steps=total,
-        blueprint=blueprint,
+        blueprint=made.blueprint,
         step=compiled,
-        evaluate=jax.jit(make_evaluation(blueprint.graphdef, objective)),
-        coefs=coefs,
-        flops_per_row=per_row,
+        evaluate=jax.jit(make_evaluation(made.blueprint.graphdef, bound.objective)),
+        coefs=made.coefs(),
+        flops_per_row=made.flops_per_row() if known else None,
         compile_seconds=seconds,
     )

@@ -17,6 +17,9 @@ from ssl_jax.compare import compare as comparison
 from ssl_jax.compare import suite as suites
 from ssl_jax.experiment import Experiment, Suite
 from ssl_jax.objectives import Classification, SpanPrediction, Tagging
+from ssl_jax.plan import plan as planning
+from ssl_jax.plan import topology
+from ssl_jax.plan.show import as_json, show
 from ssl_jax.report import embeddings, summary
 from ssl_jax.report import evaluate as evaluation
 from ssl_jax.report import inspect as inspection
@@ -24,7 +27,7 @@ from ssl_jax.source import experiment_of
 from ssl_jax.tasks.base import DEV
 from ssl_jax.types import UserError
 from ssl_jax.use.embed import By, Pool
-from ssl_jax.workdir import Workdir
+from ssl_jax.workdir import Workdir, write_json
 
 
 def _recipe(args: argparse.Namespace, console: Console) -> tuple[Experiment, str]:
@@ -161,6 +164,27 @@ def _beam() -> Any:
     return prepare_by_beam
 
 
+def plan(args: argparse.Namespace, console: Console) -> int:
+    hosts = None if args.host_devices is None else topology.host_devices(args.host_devices)
+    experiment, _ = _recipe(args, console)
+    if args.topology is None:
+        target = topology.of_hosts(hosts) if hosts else topology.this_machine()
+    else:
+        target = topology.target_of(args.topology, args.slices)
+    found = planning.plan(
+        experiment,
+        target,
+        host_devices=hosts,
+        price=args.price,
+        exported=not args.no_export,
+        say=console.status,
+    )
+    show(found, console)
+    if args.json is not None:
+        write_json(args.json, as_json(found))
+    return 0 if found.fits else 1
+
+
 def inspect(args: argparse.Namespace, console: Console) -> int:
     target: Any = Path(args.target)
     use.import_recipe(args)
@@ -248,6 +272,7 @@ COMMANDS = {
     "compare": compare,
     "tokenizer": tokenizer,
     "prepare": prepare,
+    "plan": plan,
     "inspect": inspect,
     "evaluate": evaluate,
     **use.COMMANDS,

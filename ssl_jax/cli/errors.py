@@ -20,6 +20,7 @@ from ssl_jax.cli.console import Console
 from ssl_jax.cli.format import complain
 
 _BRIEF = (
+    "plan",
     "inspect",
     "fill-mask",
     "generate",
@@ -45,7 +46,9 @@ def guarded(args: argparse.Namespace) -> int:
         from absl import logging
 
         from ssl_jax.cli.commands import COMMANDS
+        from ssl_jax.parallel import hush_libtpu
 
+        hush_libtpu()
         if not args.debug:  # libraries tell of their threads' errors at length; the error itself comes to us
             logging.set_verbosity(logging.FATAL)
             getLogger("asyncio").setLevel(CRITICAL)

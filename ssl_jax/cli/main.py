@@ -100,6 +100,15 @@ def parser() -> argparse.ArgumentParser:
             "bert_base --beam -- --runner=FlinkRunner --flink_master=flink:8081",
         )
     )
+    run_options.add_plan(
+        command(
+            "plan",
+            "say whether a run fits, what it sends and what it costs, before chips are booked",
+            "bert_one_gpu",
+            "bert_large --topology v5e:16x16 --slices 2 --price 1.20",
+            "gpt2_medium --topology h100:8 --host-devices 8 --json plan.json",
+        )
+    )
     run_options.add_inspect(
         command(
             "inspect",

@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from ssl_jax.cli.kinds import count, part, positive, shares, size
+from ssl_jax.cli.kinds import count, number, part, positive, shares, size
 
 RECIPE = "a Python file whose config() returns an Experiment, FILE.py:FUNCTION, or a shipped recipe's name"
 
@@ -108,6 +108,25 @@ def add_pretrain(sub: argparse.ArgumentParser) -> None:
         "--branch",
         metavar="WORKDIR@STEP",
         help="start from a run's weights, optimizer and place in the data, with another schedule, say",
+    )
+
+
+def add_plan(sub: argparse.ArgumentParser) -> None:
+    add_recipe(sub)
+    where = sub.add_argument_group("where it is to run", "this machine, unless --topology names another")
+    where.add_argument(
+        "--topology",
+        metavar="CHIP:SHAPE",
+        help="a TPU slice, as in v5e:16x16 (compiled, with ssl_jax[plan]), or GPUs, as in h100:64",
+    )
+    where.add_argument("--slices", type=positive, default=1, metavar="N", help="so many TPU slices")
+    where.add_argument(
+        "--host-devices", type=positive, metavar="N", help="compile the sharded program for N CPU devices"
+    )
+    sub.add_argument("--price", type=number, metavar="P", help="of a chip and hour, for the cost of the run")
+    sub.add_argument("--json", type=Path, metavar="FILE", help="write the plan as JSON too")
+    sub.add_argument(
+        "--no-export", action="store_true", help="no export is wanted: transformers need not know the model"
     )
 
 

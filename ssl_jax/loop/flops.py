@@ -11,18 +11,7 @@ from typing import Any
 
 import jax
 
-# Dense bfloat16 peak, FLOP/s a chip, from the vendors' data sheets.  A chip that isn't here has no MFU.
-PEAK = {
-    "NVIDIA A100-SXM4-40GB": 312e12,
-    "NVIDIA A100-SXM4-80GB": 312e12,
-    "NVIDIA H100 80GB HBM3": 989e12,
-    "NVIDIA H200": 989e12,
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5": 459e12,
-    "TPU v5p": 459e12,
-    "TPU v6 lite": 918e12,
-}
+from ssl_jax import parallel
 
 
 def dot_flops(eqn: Any) -> int:
@@ -64,5 +53,6 @@ def train_flops(function: Callable[..., Any], *shapes: Any) -> int:
 
 
 def peak(device: Any) -> float | None:
-    """Peak FLOP/s of this device, or None where it isn't known."""
-    return PEAK.get(device.device_kind)
+    """Peak dense bfloat16 FLOP/s of this device, or None where it isn't known."""
+    chip = parallel.chip_of(device.device_kind)
+    return chip.peak if chip else None

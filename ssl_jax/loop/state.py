@@ -58,8 +58,10 @@ def draw(
         static["graphdef"], params = nn.split(model)
         return params
 
+    # A shape, no key: the devices of the mesh may be ones that only a compiler knows.
+    key = jax.eval_shape(lambda: jax.random.key(0))
     with parallel.use(mesh, rules):
-        shapes = jax.eval_shape(params_of, jax.random.key(0))
+        shapes = jax.eval_shape(params_of, key)
         tx = make_tx(static["axes"])
 
         def make(key):
@@ -73,7 +75,7 @@ def draw(
                 ema=jax.tree.map(jnp.copy, params) if averaged else (),
             )
 
-        whole = jax.eval_shape(make, jax.random.key(0))
+        whole = jax.eval_shape(make, key)
     of_params = parallel.shardings(static["axes"], shapes, mesh, rules)
     replicated = NamedSharding(mesh, PartitionSpec())
     everywhere = lambda tree: jax.tree.map(lambda _: replicated, tree)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a device's memory goes: the state by its shardings, the rest by the compiler or by an estimate."""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from flax import nnx
+
+from ssl_jax import parallel
+from ssl_jax.assemble import Program, batch_shapes
+from ssl_jax.loop.step import sums
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_SIZE = r"([\d.]+)([KMGT]?)"
+# How XLA:TPU says that a program doesn't fit: the temporaries alone, or all of it.
+_TEMPORARIES = re.compile(rf"required for HLO temporaries \({_SIZE}\) exceeds available HBM \({_SIZE}\)")
+_ALL = re.compile(rf"in memory space hbm\. Used {_SIZE} of {_SIZE} hbm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes a device.
+
+    state: parameters, moments and so on, by their shardings.  temporaries: activations, gradients and what
+    the compiler needs between; padding: what layouts add to the state; code: the program.  capacity: None
+    where unknown.  estimated: temporaries are no compiler's number.
+    """
+
+    parameters: int
+    moments: int
+    average: int
+    extra: int
+    batch: int
+    padding: int = 0
+    temporaries: int
+    code: int = 0
+    capacity: int | None
+    estimated: bool = False
+
+    @property
+    def fixed(self) -> int:
+        """What no smaller micro-batch makes less."""
+        return (
+            self.parameters + self.moments + self.average + self.extra + self.batch + self.padding + self.code
+        )
+
+    @property
+    def total(self) -> int:
+        return self.fixed + self.temporaries
+
+    @property
+    def fits(self) -> bool:
+        return self.capacity is None or self.total <= self.capacity
+
+
+def held(shapes: Any, shardings: Any) -> int:
+    """Bytes that one device holds of a tree of shapes."""
+    sizes = jax.tree.map(
+        lambda shape, sharding: math.prod(sharding.shard_shape(shape.shape)) * shape.dtype.itemsize,
+        shapes,
+        shardings,
+    )
+    return sum(jax.tree.leaves(sizes))
+
+
+def of_state(program: Program) -> dict[str, int]:
+    """The parts of Memory that follow from shardings alone."""
+    shapes, shardings = program.blueprint.shapes, program.blueprint.shardings
+    batch = sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in program.batch.values())
+    extra = held(
+        (shapes.extra, shapes.guards, shapes.step), (shardings.extra, shardings.guards, shardings.step)
+    )
+    return {
+        "parameters": held(shapes.params, shardings.params),
+        "moments": held(shapes.opt, shardings.opt),
+        "average": held(shapes.ema, shardings.ema),
+        "extra": extra,
+        "batch": batch,
+    }
+
+
+def of_compiled(program: Program, compiled: Any, capacity: int | None) -> Memory:
+    parts, found = of_state(program), compiled.memory_analysis()
+    unaliased = found.output_size_in_bytes - found.alias_size_in_bytes
+    return Memory(
+        **parts,
+        padding=max(0, found.argument_size_in_bytes - sum(parts.values())),
+        temporaries=found.temp_size_in_bytes + max(0, unaliased),
+        code=found.generated_code_size_in_bytes,
+        capacity=capacity,
+    )
+
+
+def of_refusal(program: Program, message: str, capacity: int | None) -> Memory | None:
+    """From the compiler's complaint that memory ran out; None where it complains of something else."""
+    parts = of_state(program)
+    alone, whole = _TEMPORARIES.search(message), _ALL.search(message)
+    found = alone or whole
+    if found is None:
+        return None
+    needed, limit = (int(float(found[i]) * _UNITS[found[i + 1]]) for i in (1, 3))
+    temporaries = needed if alone else max(needed - sum(parts.values()), 0)
+    return Memory(**parts, temporaries=temporaries, capacity=min(limit, capacity or limit))
+
+
+def by_estimate(program: Program, capacity: int | None) -> Memory:
+    """Temporaries as what the backward pass keeps of one micro-batch, and two trees of gradients while they
+    are accumulated.  What XLA fuses away is counted, what it needs within an operation is not."""
+    parts, layout = of_state(program), program.layout
+    gradients = parts["parameters"] * (2 if layout.accumulation > 1 else 1)
+    kept = residual_bytes(program) // (layout.mesh.shape["data"] * layout.mesh.shape["fsdp"])
+    return Memory(**parts, temporaries=gradients + kept, capacity=capacity, estimated=True)
+
+
+def residual_bytes(program: Program) -> int:
+    """Bytes of all that the backward pass of one global micro-batch keeps, parameters left out."""
+    layout, bound, shapes = program.layout, program.bound, program.blueprint.shapes
+    batch = batch_shapes(bound.objective, layout, layout.batch_size // layout.accumulation)
+
+    def residuals(params, extra, batch, key):
+        def loss(params):
+            model = nnx.merge(program.blueprint.graphdef, params)
+            return sums(bound.objective.loss(model, extra, batch, key), batch["valid"], "total")
+
+        return jax.vjp(loss, params)[1]
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    with parallel.use(layout.mesh, layout.rules):
+        kept = jax.tree.leaves(jax.eval_shape(residuals, shapes.params, shapes.extra, batch, key))
+    of_parameters = {leaf.shape for leaf in jax.tree.leaves(shapes.params)}
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in kept if leaf.shape not in of_parameters)

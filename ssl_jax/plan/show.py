@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Plan as tables for people and as JSON."""
+
+import dataclasses
+from typing import Any
+
+from ssl_jax.plan.look import View
+from ssl_jax.plan.plan import Plan
+from ssl_jax.plan.roofline import Roofline
+
+GIB = 2**30
+
+
+def show(plan: Plan, console: Any) -> None:
+    memory = plan.view.memory
+    console.print(headline(plan))
+    for what, line in plan.ready.lines.items():
+        console.print(f"{what}: {line}")
+    if not plan.ready.everything:
+        console.print("before chips are claimed: ssl-jax prepare RECIPE (with the same --set)")
+    console.table(
+        f"memory of a device, GiB{' (estimated)' * memory.estimated}", _memory_rows(plan), ("", "GiB")
+    )
+    best = plan.best
+    if plan.change is not None:
+        words = " ".join(f"--set {word}" for word in plan.change.sets)
+        needed, capacity = best.memory.total / GIB, best.memory.capacity / GIB
+        console.print(f"it doesn't fit; the smallest change that does: {words}")
+        console.print(f"  (tried: {needed:.2f} GiB of {capacity:.2f})")
+    elif plan.larger is not None:
+        console.print(
+            f"it doesn't fit, nor with another micro-batch, remat or fsdp; it does on {plan.larger}"
+        )
+    elif not plan.fits:
+        console.print("it doesn't fit, and no micro-batch, remat, fsdp or topology that was tried does")
+    if best.compiled is not None:
+        _show_traffic(best, console)
+    _show_work(plan, console)
+    if plan.bound is not None:
+        _show_bound(plan, plan.bound, console)
+    elif plan.target.chip is None:
+        kind = plan.target.devices[0].device_kind
+        console.print(f"{kind} isn't in the table of chips: no estimate of time, MFU or cost")
+
+
+def headline(plan: Plan) -> str:
+    layout, experiment = plan.view.program.layout, plan.experiment
+    shape = (
+        " x ".join(f"{name} {size}" for name, size in layout.mesh.shape.items() if size > 1) or "one device"
+    )
+    steps = "steps as the store will say" if plan.num_steps is None else f"{plan.num_steps:,} steps"
+    rows = f"{layout.batch_size:,} rows x {experiment.objective.plan.length:,}"
+    micro = f" in {layout.accumulation} micro-batches" * (layout.accumulation > 1)
+    verdict = "fits" if plan.fits else "does NOT fit"
+    return f"{verdict} on {plan.target.name} ({shape}): {steps} of {rows}{micro}"
+
+
+def _memory_rows(plan: Plan) -> list[tuple[str, float | None]]:
+    memory = plan.view.memory
+    rows = [
+        ("parameters", memory.parameters),
+        ("moments of the optimizer", memory.moments),
+        ("average of the parameters (EMA)", memory.average),
+        ("the objective's own state, counters", memory.extra),
+        ("batch", memory.batch),
+        ("padding by layouts", memory.padding),
+        ("activations, gradients, temporaries", memory.temporaries),
+        ("program", memory.code),
+    ]
+    rows = [(name, size) for name, size in rows if size]
+    rows += [("needed", memory.total), ("capacity", memory.capacity)]
+    return [(name, None if size is None else size / GIB) for name, size in rows]
+
+
+def _show_traffic(view: View, console: Any) -> None:
+    found = view.compiled
+    rows = [
+        (sent.kind + " between slices" * sent.across, sent.count, sent.bytes / 1e6) for sent in found.sent
+    ]
+    title = "collectives of a step, sent by a device"
+    console.table(title, rows, ("", "times", "MB")) if rows else console.print(f"{title}: none")
+    if found.guessed:
+        console.print(f"{found.guessed} loops don't say how often they run: counted once")
+
+
+def _show_work(plan: Plan, console: Any) -> None:
+    work, compiled = plan.work, plan.best.compiled
+    rows = [
+        ("forward and backward, our formula", work.flops / work.positions),
+        ("executed, with what is computed again", work.executed / work.positions),
+    ]
+    if compiled is not None and compiled.flops:
+        count = compiled.flops * plan.best.program.layout.mesh.size
+        rows.append(("the compiler's count: loop bodies once, elementwise work too", count / work.positions))
+    console.table("FLOPs a position", [(name, f"{value:.4g}") for name, value in rows])
+
+
+def _show_bound(plan: Plan, bound: Roofline, console: Any) -> None:
+    rows = [(f"{name}, ms a step", 1e3 * seconds) for name, seconds in bound.seconds.items()]
+    rows += [
+        (f"a step, ms at least (limit: {bound.limit})", 1e3 * bound.step),
+        ("positions/s at most", bound.positions_per_s),
+        ("MFU at most, %", 100 * bound.mfu),
+    ]
+    if plan.num_steps is not None:
+        hours = bound.chip_hours(plan.num_steps, plan.target.num_chips)
+        rows.append(("hours to the end at least", bound.step * plan.num_steps / 3600))
+        rows.append(("chip-hours at least", hours))
+        if plan.price is not None:
+            rows.append((f"cost at least, at {plan.price:g} a chip-hour", hours * plan.price))
+    title = "an estimate: the bound by data sheets, which no run reaches"
+    console.table(title, [(name, f"{value:,.2f}") for name, value in rows])
+    for unknown in bound.unknown:
+        console.print(f"left out: {unknown}")
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """Bytes, seconds and FLOPs."""
+    memory, work, found = plan.view.memory, plan.work, plan.best.compiled
+    sizes = {field.name: getattr(memory, field.name) for field in dataclasses.fields(memory)}
+    return {
+        "target": plan.target.name,
+        "devices": len(plan.target.devices),
+        "chips": plan.target.num_chips,
+        "mesh": dict(plan.view.program.layout.mesh.shape),
+        "fits": plan.fits,
+        "memory": {**sizes, "total": memory.total},
+        "change": list(plan.change.sets) if plan.change else None,
+        "larger": plan.larger,
+        "ready": {"all": plan.ready.everything, **plan.ready.lines},
+        "num_steps": plan.num_steps,
+        "flops_per_position": work.flops / work.positions,
+        "executed_flops_per_position": work.executed / work.positions,
+        "compiled": dataclasses.asdict(found) if found else None,
+        "estimate": _estimate(plan, plan.bound) if plan.bound else None,
+    }
+
+
+def _estimate(plan: Plan, bound: Roofline) -> dict[str, Any]:
+    tree = {
+        "seconds": bound.seconds,
+        "step_seconds": bound.step,
+        "limit": bound.limit,
+        "positions_per_second": bound.positions_per_s,
+        "mfu": bound.mfu,
+        "left_out": list(bound.unknown),
+    }
+    if plan.num_steps is not None:
+        tree["chip_hours"] = bound.chip_hours(plan.num_steps, plan.target.num_chips)
+        tree["cost"] = None if plan.price is None else tree["chip_hours"] * plan.price
+    return tree
