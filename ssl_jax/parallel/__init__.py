@@ -1,7 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where things live: the mesh, logical axes, and the processes of a run."""
 
-from ssl_jax.parallel.activations import length_is_sharded, shard
+from ssl_jax.parallel.activations import (
+    filled_up,
+    length_is_sharded,
+    on_each_device,
+    own_key,
+    shard,
+    split_axes,
+    ways,
+)
 from ssl_jax.parallel.distributed import agree, cluster, initialize, several
 from ssl_jax.parallel.mesh import MeshConfig, current, once, use
 from ssl_jax.parallel.rules import Rules, axes_of, batch_sharding, shardings, spec_of
@@ -14,12 +22,17 @@ __all__ = [
     "batch_sharding",
     "cluster",
     "current",
+    "filled_up",
     "initialize",
     "length_is_sharded",
+    "on_each_device",
     "once",
+    "own_key",
     "several",
     "shard",
     "shardings",
     "spec_of",
+    "split_axes",
     "use",
+    "ways",
 ]
