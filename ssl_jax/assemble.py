@@ -4,6 +4,7 @@
 import collections
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,10 +82,13 @@ class Layout:
 
 
 def lay_out(experiment: Experiment, devices: Sequence[Any] | None = None) -> Layout:
-    """The batch on these devices (default: those of all processes).  UserError where it doesn't divide."""
-    mesh, rules = experiment.mesh.make(devices), parallel.Rules()
-    rows = parallel.batch_sharding(mesh)
-    shards = mesh.shape["data"] * mesh.shape["fsdp"]
+    """The batch on these devices (default: those of all processes).
+
+    Raises UserError where the batch or its rows don't divide.
+    """
+    mesh, rules = experiment.mesh.make(devices), experiment.mesh.rules
+    rows = parallel.batch_sharding(mesh, rules)
+    shards = rules.parts("batch", mesh)
     batch, micro = experiment.loop.batch_size, experiment.loop.micro_batch
     if batch < 1 or batch % shards:
         raise UserError(
@@ -95,6 +99,13 @@ def lay_out(experiment: Experiment, devices: Sequence[Any] | None = None) -> Lay
         raise UserError(
             f"loop.micro_batch={micro} doesn't divide the {batch // shards} rows that each of the "
             f"{shards} shards has of loop.batch_size={batch}"
+        )
+    length = experiment.objective.plan.length
+    parts = math.lcm(*(rules.parts(name, mesh) for name in ("length", "norm_length")))
+    if length % parts:
+        raise UserError(
+            f"objective.plan.length={length} doesn't divide over the {parts} devices that share a row "
+            f"(mesh.context, mesh.rules); try --set objective.plan.length={-(-length // parts) * parts}"
         )
     accumulation = 1 if micro is None else batch // shards // micro
     return Layout(mesh, rules, rows, batch, accumulation)
@@ -266,7 +277,7 @@ def gathered(outputs: Any) -> dict[str, np.ndarray]:
 def eval_batch(experiment: Experiment, layout: Layout) -> int:
     """Rows of an evaluation batch: what one micro-batch of training holds, unless the recipe says."""
     size = experiment.evals.batch_size or layout.batch_size // layout.accumulation
-    shards = layout.mesh.shape["data"] * layout.mesh.shape["fsdp"]
+    shards = layout.rules.parts("batch", layout.mesh)
     return -(-size // shards) * shards
 
 

@@ -7,6 +7,7 @@ A query sees a key of its own segment (0 is padding and sees nothing), at or bef
 """
 
 import enum
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -15,46 +16,29 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-BLOCK = 512  # queries at a time in Kernel.BLOCKS, by default
+from ssl_jax import parallel
+from ssl_jax.nn.masks import visible
+from ssl_jax.nn.precision import precision_of
+from ssl_jax.nn.ring import course, ring_attention
+from ssl_jax.types import UserError
+
+BLOCK = 512  # queries at a time in Kernel.BLOCKS and RING, by default
 MASKED = -1e30  # finite: a row of nothing else gives no NaN
 
 
 class Kernel(enum.Enum):
     """XLA holds all scores, [B, H, T, T].  BLOCKS holds those of one block of queries at a time, forward and
     backward, and in layers with a window only the keys within reach: for long rows.  Same numbers, but
-    attention dropout draws other masks."""
+    attention dropout draws other masks.
+
+    Where a row's positions lie on several devices (mesh.context), both gather its keys and values on each of
+    them.  RING sends these around instead, a chunk at a time: no device ever holds a whole row's, and layers
+    with a window exchange only what is within reach.  On one device RING is BLOCKS.
+    """
 
     XLA = "xla"
     BLOCKS = "blocks"
-
-
-def positions_of(segments: Int[Array, "B T"]) -> Int[Array, "B T"]:
-    """Each position's distance from the start of its segment: 0, 1, 2, ..., and 0 again at the next."""
-    index = jnp.arange(segments.shape[1], dtype=jnp.int32)[None]
-    starts = jnp.pad(segments[:, 1:] != segments[:, :-1], ((0, 0), (1, 0)))
-    return index - jax.lax.cummax(jnp.where(starts, index, 0), axis=1)
-
-
-def visible(
-    q_segments: Int[Array, "B T"],
-    k_segments: Int[Array, "B S"],
-    q_index: Int[Array, "*B T"],
-    k_index: Int[Array, "*B S"],
-    *,
-    causal: bool,
-    window: int | None,
-    local: Bool[Array, ""] | bool,
-) -> Bool[Array, "B T S"]:
-    """Who sees whom.  The indices are places in the row, the same in all rows or a row's own; the window
-    counts where local is true."""
-    seen = (q_segments[:, :, None] == k_segments[:, None, :]) & (k_segments[:, None, :] != 0)
-    distance = q_index[..., :, None] - k_index[..., None, :]
-    if causal:
-        seen &= distance >= 0
-    if window is not None and local is not False:
-        near = jnp.abs(distance) <= window
-        seen &= near if local is True else near | ~local
-    return seen
+    RING = "ring"
 
 
 def attention(
@@ -74,22 +58,85 @@ def attention(
     """softmax(q k^T / sqrt(K)) v over the visible keys (Vaswani et al. 2017, sec. 3.2); zeros at padding.
 
     window: how far a position sees, where local says so (a traced flag lets layers of one scan differ).
-    dropout, key: of the attention weights.  block: queries at a time in Kernel.BLOCKS (default: BLOCK).
+    dropout, key: of the attention weights.  block: queries at a time in BLOCKS and RING (default: BLOCK).
+    Raises UserError where the heads do not divide over the mesh.
     """
-    block = block or BLOCK
-    who = partial(visible, causal=causal, window=window)
-    if kernel is Kernel.XLA or q.shape[1] <= block:
-        index = jnp.arange(q.shape[1])
-        out = _attend(q, k, v, who(segments, segments, index, index, local=local), dropout, key)
-    elif window is None or isinstance(local, bool):
-        reach = window if local else None
-        out = _by_blocks(q, k, v, segments, who, reach, dropout, key, block)
+    _demand_whole_heads(q.shape[2], k.shape[2])
+    flag = None if isinstance(local, bool) else local
+    options = {
+        "causal": causal,
+        "window": None if local is False else window,
+        "dropout": dropout,
+        "block": block or BLOCK,
+    }
+    row = parallel.split_axes(("length",), q.shape[1:2])
+    if not row:
+        out = _attend_from(0, q, k, v, segments, flag, key, kernel=kernel, **options)
     else:
-        near, far = (partial(_by_blocks, who=who, reach=r, rate=dropout, block=block) for r in (window, None))
-        out = jax.lax.cond(
-            local, lambda *a: near(*a, key=key), lambda *a: far(*a, key=key), q, k, v, segments
+        of_q, of_k = (("batch", "length", name, None) for name in ("heads", "kv_heads"))
+        part = _ringed if kernel is Kernel.RING else partial(_gathered, kernel=kernel)
+        out = parallel.on_each_device(
+            partial(part, row, parallel.split_axes(of_q, q.shape), **options),
+            (q, k, v, segments, flag, key),
+            (of_q, of_k, of_k, ("batch", None), (), ()),
+            out=(q.shape, of_q),
         )
     return jnp.where(segments[:, :, None, None] != 0, out, 0)
+
+
+def _demand_whole_heads(heads: int, groups: int) -> None:
+    for name, count in ("heads", heads), ("kv_heads", groups):
+        ways = parallel.ways(name)
+        if count % ways:
+            raise UserError(
+                f"model.num_{name}={count} does not divide by mesh.tensor={ways}: take a mesh.tensor that "
+                "divides it, and more of mesh.fsdp in its place"
+            )
+
+
+def _attend_from(start, q, k, v, segments, flag, key, *, kernel, causal, window, dropout, block):
+    """Queries that stand at start, start + 1, ... of the row of keys.
+
+    window: counts in all layers if flag is None, and otherwise where it is true.
+    """
+    who = partial(visible, causal=causal)
+    queries = jax.lax.dynamic_slice_in_dim(segments, start, q.shape[1], axis=1)
+    if kernel is Kernel.XLA or q.shape[1] <= block:
+        index = start + jnp.arange(q.shape[1]), jnp.arange(k.shape[1])
+        seen = who(queries, segments, *index, window=window, local=True if flag is None else flag)
+        return _attend(q, k, v, seen, dropout, key)
+    within = lambda reach: _by_blocks(q, k, v, queries, segments, start, who, reach, dropout, key, block)
+    return _by_flag(flag, window, within)
+
+
+def _gathered(row, apart, q, k, v, segments, flag, key, **options):
+    """One device's queries, to the keys and values of all.
+
+    row: the mesh axes of a row's positions; apart: those of all that devices have for themselves.
+    """
+    k, v = (jax.lax.all_gather(x, row, axis=1, tiled=True) for x in (k, v))
+    start = jax.lax.axis_index(row) * q.shape[1]
+    return _attend_from(start, q, k, v, segments, flag, parallel.own_key(key, apart), **options)
+
+
+def _ringed(row, apart, q, k, v, segments, flag, key, *, window, **options):
+    """One device's queries, to the keys and values that go around."""
+    key, size, length = parallel.own_key(key, apart), jax.lax.axis_size(row), q.shape[1]
+
+    def within(reach):
+        way = course(row, size, length, window=reach, **options)
+        return ring_attention(way, q, k, v, segments, key)
+
+    return _by_flag(flag, window, within)
+
+
+def _by_flag(
+    flag: Bool[Array, ""] | None, window: int | None, within: Callable[[int | None], Array]
+) -> Array:
+    """within(window), or where a layer's flag is false within(None)."""
+    if flag is None or window is None:
+        return within(window)
+    return jax.lax.cond(flag, lambda: within(window), lambda: within(None))
 
 
 def _attend(q, k, v, seen, rate, key):
@@ -99,7 +146,7 @@ def _attend(q, k, v, seen, rate, key):
     """
     batch, length, heads, width = q.shape
     groups = k.shape[2]
-    precision = jax.lax.Precision.HIGHEST if q.dtype == jnp.float32 else jax.lax.Precision.DEFAULT
+    precision = precision_of(q.dtype)
     # Heads before positions: XLA's CPU backend copies less, and has no bfloat16 product in the other order.
     q = q.reshape(batch, length, groups, heads // groups, width).transpose(0, 2, 3, 1, 4)
     k, v = k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
@@ -113,18 +160,18 @@ def _attend(q, k, v, seen, rate, key):
     return out.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, width)
 
 
-def _by_blocks(q, k, v, segments, who, reach, rate, key, block):
+def _by_blocks(q, k, v, queries, segments, start, who, reach, rate, key, block):
     """_attend for `block` queries at a time, each block's scores computed again in the backward pass.
 
-    reach: how far a query sees, which bounds the keys a block needs; None is the whole row.
+    queries: the segments of q, which stands at `start` of the row.  reach: how far a query sees, which bounds
+    the keys a block needs; None is the whole row.
     """
-    length = q.shape[1]
+    length, keys = q.shape[1], k.shape[1]
     if reach is not None:
         block = min(block, max(128, reach))
     num_blocks = -(-length // block)
-    reach = length if reach is None else reach
     spare = num_blocks * block - length
-    span = min(block + 2 * reach, length)  # the keys of one block
+    span = keys if reach is None else min(block + 2 * reach, keys)  # the keys of one block
 
     def padded(x):
         return jnp.pad(x, ((0, 0), (0, spare)) + ((0, 0),) * (x.ndim - 2))
@@ -134,17 +181,18 @@ def _by_blocks(q, k, v, segments, who, reach, rate, key, block):
 
     @jax.checkpoint
     def one(k, v, q_block, q_segments, number):
-        first = jnp.clip(number * block - reach, 0, length - span)
+        begin = start + number * block
+        first = jnp.clip(begin - (reach or 0), 0, keys - span)
         near_k, near_v, k_segments = (
             jax.lax.dynamic_slice_in_dim(x, first, span, axis=1) for x in (k, v, segments)
         )
-        q_index = number * block + jnp.arange(block)
-        seen = who(q_segments, k_segments, q_index, first + jnp.arange(span), local=reach < length)
+        index = begin + jnp.arange(block), first + jnp.arange(span)
+        seen = who(q_segments, k_segments, *index, window=reach, local=True)
         block_key = None if key is None else jax.random.fold_in(key, number)
         return _attend(q_block, near_k, near_v, seen, rate, block_key)
 
     out = jax.lax.map(
-        lambda xs: one(k, v, *xs), (blocks(q), blocks(segments), jnp.arange(num_blocks, dtype=jnp.int32))
+        lambda xs: one(k, v, *xs), (blocks(q), blocks(queries), jnp.arange(num_blocks, dtype=jnp.int32))
     )
     return out.swapaxes(0, 1).reshape(q.shape[0], -1, *q.shape[2:])[:, :length]
 

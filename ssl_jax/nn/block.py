@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from ssl_jax import parallel
 from ssl_jax.nn.attention import Cache, attention, attention_after, rotate
 from ssl_jax.nn.dense import Dense, dense, dropout
 from ssl_jax.nn.norms import Norm
@@ -128,6 +129,20 @@ class Mlp(nnx.Module):
         return self.down(self.activation(self.gate(x)) * self.up(x))
 
 
+def inside(x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+    """x as attention and MLP take it: each tensor shard has all positions.
+
+    Here and in `between` both places are pinned, or XLA moves weights and hidden units in place of x.
+    """
+    return parallel.shard(parallel.shard(x, "batch", "norm_length", None), "batch", "length", None)
+
+
+def between(x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+    """x as norms and the residual stream take it: under sequence parallelism each tensor shard has its own
+    positions of the sum over tensor shards."""
+    return parallel.shard(parallel.shard(x, "batch", "length", None), "batch", "norm_length", None)
+
+
 class Block(nnx.Module):
     """x + f(norm x) for attention and MLP in turn (pre-norm), or norm(x + f(x)) (post-norm)."""
 
@@ -167,12 +182,12 @@ class Block(nnx.Module):
         rate = self.spec.dropout
         keys = (None,) * 3 if key is None else jax.random.split(key, 3)
         if self.spec.post_norm:
-            y, kept = attend(x, keys[0])
-            x = self.attention_norm(x + dropout(y, rate, keys[1]))
-            return self.mlp_norm(x + dropout(self.mlp(x), rate, keys[2])), kept
+            y, kept = attend(inside(x), keys[0])
+            x = self.attention_norm(x + dropout(between(y), rate, keys[1]))
+            return self.mlp_norm(x + dropout(between(self.mlp(inside(x))), rate, keys[2])), kept
         y = self.attention_norm(x)
         if layer.bare is not None:
             y = jnp.where(layer.bare, x, y)
-        y, kept = attend(y, keys[0])
-        x = x + dropout(y, rate, keys[1])
-        return x + dropout(self.mlp(self.mlp_norm(x)), rate, keys[2]), kept
+        y, kept = attend(inside(y), keys[0])
+        x = x + dropout(between(y), rate, keys[1])
+        return x + dropout(between(self.mlp(inside(self.mlp_norm(x)))), rate, keys[2]), kept

@@ -13,12 +13,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from ssl_jax import parallel
+from ssl_jax.nn.precision import precision_of
 from ssl_jax.nn.spec import Spec, param
-
-
-def precision_of(dtype: jnp.dtype) -> jax.lax.Precision:
-    """float32 means float32 on every chip: no TF32, no passes in bfloat16."""
-    return jax.lax.Precision.HIGHEST if dtype == jnp.float32 else jax.lax.Precision.DEFAULT
 
 
 def dense(

@@ -6,8 +6,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from ssl_jax import parallel
-from ssl_jax.nn.attention import positions_of
 from ssl_jax.nn.dense import dropout
+from ssl_jax.nn.masks import positions_of
 from ssl_jax.nn.norms import Norm
 from ssl_jax.nn.spec import Spec, param
 from ssl_jax.types import UserError
@@ -77,6 +77,7 @@ class Embeddings(nnx.Module):
         if self.types is not None:
             types = jnp.zeros_like(tokens) if types is None or self.spec.num_types == 1 else types
             x = x + look_up(parallel.shard(self.types[...], None, None), types)
+        x = parallel.shard(x, "batch", "norm_length", None)
         if self.norm is not None:
             x = self.norm(x)
         return dropout(x, self.spec.dropout, key).astype(self.spec.dtype)

@@ -15,14 +15,16 @@ from ssl_jax import parallel
 from ssl_jax.nn.dense import Dense, dense, dropout
 from ssl_jax.nn.embeddings import draw_table, gathered
 from ssl_jax.nn.norms import Norm
+from ssl_jax.nn.positions import first_position
 from ssl_jax.nn.spec import Activation, param
 
 
 def vocabulary_logits(
     x: Float[Array, "*lead D"], table: Float[Array, "V D"], bias: Float[Array, " V"] | None = None
 ) -> Float[Array, "*lead V"]:
-    """x table^T (+ bias), in x's dtype."""
-    return dense(x, gathered(table).T, bias)
+    """x table^T (+ bias), in x's dtype.  Each tensor shard has its own entries, and keeps them."""
+    y = dense(x, gathered(table).T, bias)
+    return parallel.shard(y, "batch", *("length",) * (y.ndim - 2), "vocab")
 
 
 class Transform(nnx.Module):
@@ -76,7 +78,7 @@ class Pooler(Transform):
             self.norm = None
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B D"]:
-        first = parallel.shard(x[:, 0], "batch", None)  # unpinned, fsdp would gather the rows
+        first = first_position(x)
         y = jnp.tanh(self.dense(first)) if self.norm is None else self.transform(first)
         return parallel.shard(y, "batch", None)
 
@@ -96,7 +98,7 @@ class Classifier(nnx.Module):
     ) -> Float[Array, "*lead C"]:
         bias = None if self.bias is None else self.bias[...]
         y = dense(dropout(x, self.dropout, key), self.kernel[...], bias)
-        return parallel.shard(y, "batch", *(None,) * (y.ndim - 1))
+        return parallel.shard(y, "batch", *("length",) * (y.ndim - 2), None)
 
 
 class TokenClassifier(Classifier):

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, Key, Shaped
+from jaxtyping import Array, Float, Int, Key
 
 from ssl_jax import parallel
 
@@ -55,13 +54,6 @@ class Model(nnx.Module):
         """Tokens to hidden states: embed, then the trunk, each with its own half of the key."""
         embed_key, trunk_key = (None, None) if key is None else jax.random.split(key)
         return self.trunk(self.trunk.embed(tokens, segments, types, embed_key), segments, trunk_key)
-
-
-def at_positions(x: Shaped[Array, "B T *rest"], where: Int[Array, "B M"]) -> Shaped[Array, "B M *rest"]:
-    """x at the positions `where` of each row.  Indexed within the row: a global index costs collectives."""
-    index = where.reshape(*where.shape, *(1,) * (x.ndim - 2))
-    picked = jnp.take_along_axis(x, index, axis=1)
-    return parallel.shard(picked, "batch", *(None,) * (x.ndim - 1))
 
 
 def split(model: nnx.Module) -> tuple[Any, Params]:

@@ -15,8 +15,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from ssl_jax import parallel
-from ssl_jax.nn.attention import Cache, positions_of, rope_frequencies
+from ssl_jax.nn.attention import Cache, rope_frequencies
 from ssl_jax.nn.block import Block, Layer
+from ssl_jax.nn.masks import positions_of
 from ssl_jax.nn.norms import Norm
 from ssl_jax.nn.spec import Remat, Spec
 
@@ -76,8 +77,8 @@ class Stack(nnx.Module):
             block, layer, key = block_layer_key
             layer = layer if local is None else layer._replace(local=local)
             # Rows stay where they are: without these pins XLA all-reduces hidden states under fsdp.
-            x = parallel.shard(x, "batch", "length", None)
-            y = parallel.shard(block(x, segments, positions, layer, key), "batch", "length", None)
+            x = parallel.shard(x, "batch", "norm_length", None)
+            y = parallel.shard(block(x, segments, positions, layer, key), "batch", "norm_length", None)
             return y, x if every else None
 
         keys = None if key is None else jax.random.split(key, spec.num_layers)
@@ -111,4 +112,5 @@ class Stack(nnx.Module):
         return self._normed(x), new
 
     def _normed(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        return x if self.final_norm is None else self.final_norm(x)
+        y = x if self.final_norm is None else self.final_norm(x)
+        return parallel.shard(y, "batch", "length", None)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax import nn
-from ssl_jax.objectives.masked_lm import masked_logits, masked_spec
+from ssl_jax.objectives.masked_lm import masked_spec, masked_terms
 from ssl_jax.objectives.masking import Drawable, Masking, drawable
 from ssl_jax.objectives.reading import LEGEND, mask_summary, masked_text
 from ssl_jax.objectives.rows import lay_out, require
@@ -83,10 +83,7 @@ class BertPretraining(Objective):
 
     def loss(self, model: Any, extra: Any, batch: Batch, key: Any) -> dict[str, Mean]:
         states = model.encode(batch["tokens"], batch["segments"], batch["types"], key)
-        logits = masked_logits(model, batch, states)
-        mlm, mlm_accuracy = cross_entropy_terms(
-            logits, batch["targets"], batch["weights"], self.meta.vocab_size
-        )
+        mlm, mlm_accuracy = masked_terms(model, batch, states, self.meta.vocab_size)
         nsp_logits = model.heads["nsp"](model.heads["pooler"](states))
         nsp, nsp_accuracy = cross_entropy_terms(
             nsp_logits[:, None], batch["is_random"][:, None], jnp.ones((len(nsp_logits), 1), jnp.float32), 2

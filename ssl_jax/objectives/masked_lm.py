@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from ssl_jax import nn
+from ssl_jax import nn, parallel
 from ssl_jax.objectives.masking import Drawable, Masking, drawable
 from ssl_jax.objectives.reading import LEGEND, mask_summary, masked_text
 from ssl_jax.objectives.rows import lay_out, require
@@ -69,8 +69,7 @@ class MaskedLm(Objective):
 
     def loss(self, model: Any, extra: Any, batch: Batch, key: Any) -> dict[str, Mean]:
         states = model.encode(batch["tokens"], batch["segments"], key=key)
-        logits = masked_logits(model, batch, states)
-        mlm, accuracy = cross_entropy_terms(logits, batch["targets"], batch["weights"], self.meta.vocab_size)
+        mlm, accuracy = masked_terms(model, batch, states, self.meta.vocab_size)
         return {"mlm": mlm, "mlm_accuracy": accuracy, "filled": filled(batch["segments"])}
 
     def show(self, example: Example) -> str:
@@ -99,3 +98,15 @@ def masked_logits(model: Any, batch: Batch, states: Float[Array, "B T D"]) -> Fl
     states: what model.encode made of the batch.  Entries from vocab_size on are padding.
     """
     return model.heads["mlm"](nn.at_positions(states, batch["where"]), model.trunk.table)
+
+
+def masked_terms(
+    model: Any, batch: Batch, states: Float[Array, "B T D"], vocab_size: int
+) -> tuple[Mean, Mean]:
+    """Cross entropy and accuracy at the masked positions (`cross_entropy_terms`).
+
+    Where a row lies on several devices each takes as many slots; those added to divide weigh nothing.
+    """
+    batch = {name: parallel.filled_up(batch[name], "length") for name in masked_spec(0)}
+    logits = masked_logits(model, batch, states)
+    return cross_entropy_terms(logits, batch["targets"], batch["weights"], vocab_size)

@@ -1,7 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where things live: the mesh, logical axes, and the processes of a run."""
 
-from ssl_jax.parallel.activations import length_is_sharded, shard
+from ssl_jax.parallel.activations import (
+    filled_up,
+    length_is_sharded,
+    on_each_device,
+    own_key,
+    shard,
+    split_axes,
+    ways,
+)
 from ssl_jax.parallel.chips import CHIPS, Chip, chip_of, hush_libtpu
 from ssl_jax.parallel.distributed import agree, cluster, initialize, several
 from ssl_jax.parallel.mesh import MeshConfig, current, once, use
@@ -18,13 +26,18 @@ __all__ = [
     "chip_of",
     "cluster",
     "current",
+    "filled_up",
     "hush_libtpu",
     "initialize",
     "length_is_sharded",
+    "on_each_device",
     "once",
+    "own_key",
     "several",
     "shard",
     "shardings",
     "spec_of",
+    "split_axes",
     "use",
+    "ways",
 ]

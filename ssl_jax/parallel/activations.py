@@ -1,12 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Activations under the mesh in use: where they are pinned, and whether positions are split."""
+"""Activations under the mesh in use: where they are pinned, and what runs on each device's part of them."""
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
-from jax.sharding import NamedSharding
-from jaxtyping import Array, Shaped
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Key, Shaped
 
 from ssl_jax.parallel.mesh import current
 from ssl_jax.parallel.rules import spec_of
+
+Names = tuple[str | None, ...]  # logical axes, one a dimension
+
+
+def _spec(names: Names, shape: tuple[int, ...]) -> PartitionSpec:
+    """Under the mesh in use; a dimension that does not divide stays whole."""
+    return spec_of(names, shape, *current(), strict=False)
 
 
 def shard(x: Shaped[Array, "..."], *names: str | None) -> Shaped[Array, "..."]:
@@ -18,13 +29,50 @@ def shard(x: Shaped[Array, "..."], *names: str | None) -> Shaped[Array, "..."]:
     here = current()
     if here is None or here[0].size == 1:
         return x
-    mesh, rules = here
-    return jax.lax.with_sharding_constraint(
-        x, NamedSharding(mesh, spec_of(names, x.shape, mesh, rules, strict=False))
-    )
+    return jax.lax.with_sharding_constraint(x, NamedSharding(here[0], _spec(names, x.shape)))
+
+
+def ways(name: str) -> int:
+    """Into how many parts the mesh in use cuts a dimension of this logical name; 1 without a mesh."""
+    here = current()
+    return 1 if here is None else here[1].parts(name, here[0])
+
+
+def split_axes(names: Names, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """The mesh axes that cut an array of these names and shape; () where it stays whole."""
+    if current() is None:
+        return ()
+    entries = [entry for entry in _spec(names, shape) if entry is not None]
+    return tuple(axis for entry in entries for axis in (entry if isinstance(entry, tuple) else (entry,)))
+
+
+def filled_up(x: Shaped[Array, "B M *rest"], name: str) -> Shaped[Array, "B N *rest"]:
+    """x with zeros behind, so that its second dimension divides under this logical name."""
+    spare = -x.shape[1] % ways(name)
+    return jnp.pad(x, ((0, 0), (0, spare), *((0, 0),) * (x.ndim - 2))) if spare else x
+
+
+def on_each_device(
+    part: Callable[..., Any],
+    arrays: tuple[Any, ...],
+    names: tuple[Names, ...],
+    *,
+    out: tuple[tuple[int, ...], Names],
+) -> Any:
+    """part of each device's own parts of the arrays: shard_map under the mesh in use, by logical names.
+
+    out: shape and names of the whole result.  None among the arrays stays None.
+    """
+    specs = tuple(PartitionSpec() if x is None else _spec(n, x.shape) for x, n in zip(arrays, names))
+    shape, out_names = out
+    return jax.shard_map(part, mesh=current()[0], in_specs=specs, out_specs=_spec(out_names, shape))(*arrays)
+
+
+def own_key(key: Key[Array, ""] | None, axes: tuple[str, ...]) -> Key[Array, ""] | None:
+    """Inside on_each_device: a key of this device's own, by its place on these mesh axes."""
+    return None if key is None else jax.random.fold_in(key, jax.lax.axis_index(axes))
 
 
 def length_is_sharded() -> bool:
     """Whether the positions of a row live on several devices."""
-    here = current()
-    return here is not None and any(here[0].shape[a] > 1 for a in here[1].mesh_axes("length"))
+    return ways("length") > 1

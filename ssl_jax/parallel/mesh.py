@@ -5,7 +5,7 @@ import contextlib
 import contextvars
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
-from ssl_jax.parallel.rules import Rules
+from ssl_jax.parallel.rules import AXES, Rules
 from ssl_jax.types import UserError
 
 
@@ -21,14 +21,17 @@ from ssl_jax.types import UserError
 class MeshConfig:
     """How many devices each axis gets; -1 (at most once) is what the others leave.
 
-    data: rows, parameters copied.  fsdp: rows, parameters sharded (ZeRO-3, Rajbhandari et al. 2020).
-    tensor: heads, hidden units and vocabulary (Shoeybi et al. 2019).  context: positions of a row.
+    data: rows, parameters copied; the one axis that may cross slices.  fsdp: rows, parameters sharded
+    (ZeRO-3, Rajbhandari et al. 2020).  tensor: heads, hidden units and vocabulary (Shoeybi et al. 2019).
+    context: positions of a row, for long ones (model.kernel says how attention then finds its keys).
+    rules: which dimension lies on which axis.
     """
 
     data: int = -1
     fsdp: int = 1
     tensor: int = 1
     context: int = 1
+    rules: Rules = field(default_factory=Rules)
 
     def __post_init__(self):
         sizes = self._sizes()
@@ -38,7 +41,7 @@ class MeshConfig:
             )
 
     def _sizes(self) -> dict[str, int]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: getattr(self, name) for name in AXES}
 
     def shape(self, num_devices: int) -> dict[str, int]:
         """Axis -> size on so many devices.  Raises UserError where the product is not num_devices."""
@@ -56,16 +59,35 @@ class MeshConfig:
         return sizes
 
     def make(self, devices: Sequence[Any] | None = None) -> Mesh:
-        """A Mesh with Auto axes over these devices (default: those of all processes)."""
+        """A Mesh with Auto axes over these devices (default: those of all processes).
+
+        Over TPU slices data goes from slice to slice, on the slow network, and all else stays inside one.
+        Raises UserError where data does not divide over the slices.
+        """
         devices = list(jax.devices() if devices is None else devices)
-        sizes = self.shape(len(devices))
-        return Mesh(
-            _arrange(tuple(sizes.values()), devices), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes)
-        )
+        data, *inner = self.shape(len(devices)).values()
+        slices = _slices(devices)
+        if data % len(slices) or len({len(part) for part in slices}) > 1:
+            raise UserError(
+                f"mesh data={data} over {len(slices)} slices of {' and '.join(str(len(s)) for s in slices)} "
+                "devices: only data crosses slices, so take equal slices and a mesh.data that divides by "
+                "their number"
+            )
+        parts = [_arrange((data // len(slices), *inner), part) for part in slices]
+        return Mesh(np.concatenate(parts), AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def _text(sizes: dict[str, int]) -> str:
     return " x ".join(f"{name}={n}" for name, n in sizes.items())
+
+
+def _slices(devices: list[Any]) -> list[list[Any]]:
+    """The devices of each slice (chips joined by fast links), in the order of slices."""
+    slices: dict[int, list[Any]] = {}
+    for device in devices:
+        number = getattr(device, "slice_index", 0) if device.platform == "tpu" else 0
+        slices.setdefault(number, []).append(device)
+    return [slices[number] for number in sorted(slices)]
 
 
 def _arrange(shape: tuple[int, ...], devices: list[Any]) -> np.ndarray:

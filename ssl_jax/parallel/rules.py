@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ssl_jax.types import Axes, UserError
 
+AXES = ("data", "fsdp", "tensor", "context")  # of every mesh, the slowest network first
 SMALL_BYTES = 2**20  # a leaf below this is replicated where it does not divide, and never worth an error
 
 
@@ -19,7 +20,9 @@ class Rules:
     """Logical axis -> mesh axis (or axes, or None: never sharded).
 
     Parameters: layers, vocab, embed, mlp, heads, kv_heads, head_dim, positions.
-    Activations: batch (rows), length (positions of a row).
+    Activations: batch (rows), length (positions of a row), norm_length (likewise, between attention and MLP:
+    norms, dropout and the residual stream).  Sequence parallelism (Korthikanti et al. 2022, sec. 4.2.2) is
+    norm_length=("context", "tensor").
     """
 
     layers: str | None = None
@@ -32,6 +35,13 @@ class Rules:
     positions: str | None = None
     batch: tuple[str, ...] = ("data", "fsdp")
     length: str | None = "context"
+    norm_length: tuple[str, ...] = ("context",)
+
+    def __post_init__(self):
+        for name in self.__dataclass_fields__:
+            for axis in self.mesh_axes(name):
+                if axis not in AXES:
+                    raise UserError(f"mesh.rules.{name}: no axis {axis!r}; there are {', '.join(AXES)}")
 
     def mesh_axes(self, name: str | None) -> tuple[str, ...]:
         """The mesh axes of one logical axis.  Raises KeyError for a name that no field has."""
@@ -43,6 +53,10 @@ class Rules:
             )
         axes = getattr(self, name)
         return axes if isinstance(axes, tuple) else () if axes is None else (axes,)
+
+    def parts(self, name: str, mesh: Mesh) -> int:
+        """Into how many parts a mesh cuts a dimension of this logical name."""
+        return math.prod(mesh.shape[axis] for axis in self.mesh_axes(name))
 
 
 def spec_of(
@@ -102,7 +116,11 @@ def shardings(axes: Any, shapes: Any, mesh: Mesh, rules: Rules) -> Any:
 
 
 def batch_sharding(mesh: Mesh, rules: Rules | None = None) -> NamedSharding:
-    """The sharding of a batch's arrays [B, ...]: rows over data and fsdp, everything else whole."""
+    """The sharding of a batch's arrays [B, ...]: rows over data and fsdp, everything else whole.
+
+    Rows stay whole over context too: their numbers are a few bytes a position, every process that has a part
+    of a row can make all of it, and segments, masked positions and targets are read across the row.
+    """
     axes = tuple(a for a in (rules or Rules()).batch if mesh.shape[a] > 1)
     return NamedSharding(
         mesh, PartitionSpec(axes if len(axes) != 1 else axes[0]) if axes else PartitionSpec()

@@ -78,7 +78,7 @@ def _micro_batch(
     sets: tuple[str, ...] = ()
     while not view.memory.fits:
         layout = view.program.layout
-        shards = layout.mesh.shape["data"] * layout.mesh.shape["fsdp"]
+        shards = layout.rules.parts("batch", layout.mesh)
         rows = layout.batch_size // layout.accumulation // shards
         smaller = [n for n in range(1, rows) if (layout.batch_size // shards) % n == 0]
         if not smaller:

@@ -111,7 +111,7 @@ def by_estimate(program: Program, capacity: int | None) -> Memory:
     are accumulated.  What XLA fuses away is counted, what it needs within an operation is not."""
     parts, layout = of_state(program), program.layout
     gradients = parts["parameters"] * (2 if layout.accumulation > 1 else 1)
-    kept = residual_bytes(program) // (layout.mesh.shape["data"] * layout.mesh.shape["fsdp"])
+    kept = residual_bytes(program) // layout.rules.parts("batch", layout.mesh)
     return Memory(**parts, temporaries=gradients + kept, capacity=capacity, estimated=True)
 
 
