@@ -51,23 +51,26 @@ def main(
     place = Workdir(workdir)
     first_process = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
-        if first_process:
-            place.lock()
-            stack.callback(place.unlock)
-        resuming = claim(place, experiment, recipe_source, fresh=fresh, console=console)
-        branch = branch_of(place, branch)
-        if not saved_steps(place.checkpoints):
-            for model in filter(None, (experiment.init, branch)):
-                find(model)  # before hours of preparing
-        parallel.agree(recipe=json.dumps(config.to_json(experiment)), versions=json.dumps(versions()))
+        with parallel.together():
+            if first_process:
+                place.lock()
+                stack.callback(place.unlock)
+            resuming = claim(place, experiment, recipe_source, fresh=fresh, console=console)
+            branch = branch_of(place, branch)
+            if not saved_steps(place.checkpoints):
+                for model in filter(None, (experiment.init, branch)):
+                    find(model)  # before hours of preparing
+        parallel.agree(**{name: json.dumps(value) for name, value in facts(experiment).items()})
         if resuming and place.summary():
             return 0
 
-        corpus = prepare(experiment, console)
-        place.keep_tokenizer(corpus.tokenizer_dir) if first_process else None
-        console.status("compiling the step")
-        setup = assemble(experiment, corpus, place.resolved(), console.warn)
-        check_identity(place, setup, corpus, branch, first_process)
+        with parallel.together():
+            corpus = prepare(experiment, console)
+            place.keep_tokenizer(corpus.tokenizer_dir) if first_process else None
+            console.status("compiling the step")
+            setup = assemble(experiment, corpus, place.resolved(), console.warn)
+            check_identity(place, setup, corpus, branch, first_process)
+        parallel.agree(data=setup.plan.fingerprint)
         console.print(describe(setup))
         for feature in hf.inexpressible(experiment.model, experiment.objective):
             console.warn(f"export will refuse this model: no architecture of transformers has {feature}")
@@ -78,7 +81,8 @@ def main(
 
         checkpointer = Checkpointer(place.checkpoints, experiment.checkpoint)
         stack.callback(checkpointer.close)
-        state, step, next_row = begin(setup, checkpointer, place, branch=branch, console=console)
+        with parallel.together():
+            state, step, next_row = begin(setup, checkpointer, place, branch=branch, console=console)
         stop = loop(setup, state, step, next_row, checkpointer, place, console)
         if stop is not None:
             console.warn(stop.reason) if stop.status == 3 else console.print(stop.reason)
@@ -93,32 +97,48 @@ def prepare(experiment: Experiment, console: Any) -> data.Corpus | TaskData:
     """
     if experiment.task is not None:
         corpus = open_task(experiment.task, experiment.text, console.progress)
-        parallel.agree(examples=corpus.fingerprint)
     elif jax.process_count() > 1:
-        corpus = data.prepared(experiment.data, experiment.text)
-        parallel.agree(corpus=corpus.fingerprint if corpus else "missing")
-        if corpus is None:
-            raise _unprepared("ssl-jax prepare RECIPE (with the same --set)")
+        corpus = demand_corpus(experiment, "ssl-jax prepare RECIPE (with the same --set)")
     else:
         corpus = data.prepare(experiment.data, experiment.text, console.progress)
     console.print(corpus.report_text())
     return corpus
 
 
-def demand_corpus(experiment: Experiment, command: str) -> None:
-    """For one of several processes, before it meets the others and claims a device.
+def demand_corpus(experiment: Experiment, command: str) -> data.Corpus:
+    """The corpus, for one of several processes.
 
-    command: what prepares the corpus.  Raises UserError that names it where the corpus is not there.
+    command: what prepares it.  Raises UserError that names it, and its hours, where the corpus is not there.
     """
-    if experiment.task is None and data.prepared(experiment.data, experiment.text) is None:
-        raise _unprepared(command)
-
-
-def _unprepared(command: str) -> UserError:
-    return UserError(
+    if corpus := data.prepared(experiment.data, experiment.text):
+        return corpus
+    seconds, cores = data.estimate(experiment.data, experiment.text)
+    raise UserError(
         "the corpus is not prepared, and several processes don't build it; run once, where all of them can "
-        f"read it: {command}"
+        f"read it (about {seconds / 3600:.2g} h on {cores} cores, an estimate): {command}"
     )
+
+
+def facts(experiment: Experiment) -> dict[str, Any]:
+    """What all processes must begin with alike."""
+    return {"versions": versions(), "recipe": config.to_json(experiment)}
+
+
+def check_start(
+    experiment: Experiment, workdir: Path, command: str, *, first_process: bool
+) -> dict[str, Any]:
+    """What one of several processes can find out before it meets the others and claims a device.
+
+    command: what prepares the corpus.  Returns what all processes must have alike.
+    """
+    place = Workdir(workdir)
+    if first_process:
+        place.lock()
+        place.unlock()
+    corpus = None
+    if experiment.task is None and not place.summary():
+        corpus = demand_corpus(experiment, command).fingerprint
+    return {**facts(experiment), "corpus": corpus}
 
 
 def describe(setup: Setup) -> str:

@@ -27,6 +27,14 @@ class Failure(Exception):
     """A failure that is nobody's mistake (disk full, out of memory): one line; exit status 1."""
 
 
+class Told(Exception):
+    """Another process of the run has said what is wrong: this one leaves silently, with the same status."""
+
+    def __init__(self, status: int):
+        super().__init__(status)
+        self.status = status
+
+
 # ---------------------------------------------------------------------------------------- loss terms
 
 

@@ -33,7 +33,8 @@ OURS = (
     "config.json",
 )
 OURS_FOLDERS = ("checkpoints", "tokenizer", "tensorboard", "wandb")
-FIRST = (".lock", "config.json.partial")  # what a start that was killed at once may leave
+MEETING = ".meeting"  # what several processes write to each other before they begin
+FIRST = (".lock", MEETING, "config.json.partial")  # what a start that was killed at once may leave
 
 
 class Workdir:

@@ -2,6 +2,7 @@
 """One function a command: arguments to an Experiment, then to the room that does it; returns its status."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import shlex
@@ -13,6 +14,7 @@ import jax
 from ssl_jax import api, config, data, hub, parallel, run, weights
 from ssl_jax.cli import use
 from ssl_jax.cli.console import Console
+from ssl_jax.cli.format import complain
 from ssl_jax.compare import compare as comparison
 from ssl_jax.compare import suite as suites
 from ssl_jax.experiment import Experiment, Suite
@@ -27,40 +29,39 @@ from ssl_jax.source import experiment_of
 from ssl_jax.tasks.base import DEV
 from ssl_jax.types import UserError
 from ssl_jax.use.embed import By, Pool
-from ssl_jax.workdir import Workdir, write_json
+from ssl_jax.workdir import MEETING, Workdir, write_json
 
 
 def _recipe(args: argparse.Namespace, console: Console) -> tuple[Experiment, str]:
     """The recipe's experiment with what it leaves to its MODEL filled in, and then with every --set."""
-    experiment, source, name = config.load_recipe(args.recipe, expect=Experiment)
+    experiment, source, _ = config.load_recipe(args.recipe, expect=Experiment)
     if getattr(args, "data", None) is not None:
         experiment = _with_data(experiment, args)
-    if hasattr(args, "workdir"):
-        args.workdir = args.workdir or Path("runs") / name  # an unforeseen error leaves its log there
     place = Workdir(args.workdir) if hasattr(args, "workdir") and not args.fresh else None
     start = getattr(args, "start_from", None)
     return weights.settle(experiment, start, args.sets, place, console), source
 
 
 def pretrain(args: argparse.Namespace, console: Console) -> int:
-    experiment, source = _recipe(args, console)
-    return _train(args, console, experiment, source)
+    with _meeting(args, console) as meeting:
+        experiment, source = _recipe(args, console)
+        return _train(args, console, experiment, source, meeting)
 
 
 def finetune(args: argparse.Namespace, console: Console) -> int:
-    recipe, source, name = config.load_recipe(args.recipe, expect=(Experiment, Suite))
-    args.workdir = args.workdir or Path("runs") / name
-    if isinstance(recipe, Experiment):
-        recipe = _with_data(recipe, args)
-        if args.seeds is None:
-            place = None if args.fresh else Workdir(args.workdir)
-            experiment = weights.settle(recipe, args.start_from, args.sets, place, console)
-            return _train(args, console, experiment, source)
-        recipe = suites.of_one(name, recipe)
-    if args.fresh:
-        raise UserError(f"--fresh is for a single run; to begin a table anew remove {args.workdir}")
-    if parallel.several(args.coordinator, args.num_processes, args.process_id):
-        raise UserError("one process makes a table of several runs; start its runs one by one in several")
+    with _meeting(args, console) as meeting:
+        recipe, source, name = config.load_recipe(args.recipe, expect=(Experiment, Suite))
+        if isinstance(recipe, Experiment):
+            recipe = _with_data(recipe, args)
+            if args.seeds is None:
+                place = None if args.fresh else Workdir(args.workdir)
+                experiment = weights.settle(recipe, args.start_from, args.sets, place, console)
+                return _train(args, console, experiment, source, meeting)
+            recipe = suites.of_one(name, recipe)
+        if args.fresh:
+            raise UserError(f"--fresh is for a single run; to begin a table anew remove {args.workdir}")
+        if meeting:
+            raise UserError("one process makes a table of several runs; start its runs one by one in several")
     suites.finetune(
         recipe,
         source,
@@ -100,16 +101,45 @@ def _with_data(experiment: Experiment, args: argparse.Namespace) -> Experiment:
     return dataclasses.replace(experiment, task=dataclasses.replace(experiment.task, data=args.data))
 
 
-def _train(args: argparse.Namespace, console: Console, experiment: Experiment, source: str) -> int:
+def _meeting(args: argparse.Namespace, console: Console) -> Any:
+    """Where several processes meet; None for one, and where only jax can find out which this is."""
+    args.workdir = args.workdir or Path("runs") / config.name_of(args.recipe)  # and place of an error.log
+    seat = parallel.seat(args.coordinator, args.num_processes, args.process_id)
+    if seat is None:
+        return contextlib.nullcontext()
+    return parallel.Meeting(
+        args.workdir / MEETING,
+        seat,
+        seconds=60 * args.rendezvous_minutes,
+        say=console.warn,
+        complain=complain,
+    )
+
+
+def _train(
+    args: argparse.Namespace,
+    console: Console,
+    experiment: Experiment,
+    source: str,
+    meeting: parallel.Meeting | None,
+) -> int:
     if experiment.loop.deterministic:
         run.choose_deterministic_kernels()
-    several = parallel.several(args.coordinator, args.num_processes, args.process_id)
-    if several and not Workdir(args.workdir).summary():
+    timeout = {}
+    if meeting or args.distributed:
         sets = [word for one in args.sets for word in ("--set", one)]
-        run.demand_corpus(experiment, shlex.join(["ssl-jax", "prepare", args.recipe, *sets]))
+        prepare = shlex.join(["ssl-jax", "prepare", args.recipe, *sets])
+        first = meeting is not None and meeting.seat.process == 0
+        facts = run.check_start(experiment, args.workdir, prepare, first_process=first)
+    if meeting:
+        meeting.attend(facts)
+    elif args.distributed:
+        timeout = {"timeout_seconds": 60 * args.rendezvous_minutes}
     several = parallel.initialize(
-        args.coordinator, args.num_processes, args.process_id, auto=args.distributed
+        args.coordinator, args.num_processes, args.process_id, auto=args.distributed, **timeout
     )  # first: nothing may use a device before it
+    if meeting:
+        meeting.close()
     speaks = not several or jax.process_index() == 0
     console.quiet = not speaks
     status = run.main(

@@ -84,12 +84,14 @@ def _report(error: BaseException, args: argparse.Namespace) -> int:
 
 def explain(error: BaseException) -> tuple[int, str | None]:
     """(exit status, the line to print); "" is silence, None an error that nobody foresaw."""
-    from ssl_jax.types import Failure, UserError
+    from ssl_jax.types import Failure, Told, UserError
 
     if isinstance(error, KeyboardInterrupt):
         return 130, f"interrupted; {_RESUMES}"
     if isinstance(error, Terminated):
         return 75, f"stopped by SIGTERM; {_RESUMES}"
+    if isinstance(error, Told):
+        return error.status, ""
     if isinstance(error, BrokenPipeError):
         return 1, ""
     if isinstance(error, UserError):

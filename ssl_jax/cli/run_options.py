@@ -59,6 +59,13 @@ def _add_run(sub: argparse.ArgumentParser) -> None:
     several.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
     several.add_argument("--num-processes", type=count, metavar="N")
     several.add_argument("--process-id", type=count, metavar="I", help="this one's number, from 0")
+    several.add_argument(
+        "--rendezvous-minutes",
+        type=positive,
+        default=30,
+        metavar="N",
+        help="how long to wait for the others (default: 30)",
+    )
     several.add_argument("--distributed", action="store_true", help="ask jax for all three (TPU VM pods)")
 
 

@@ -15,7 +15,7 @@ the type of the second parameter's annotation; without one, what it looks like (
 """
 
 from ssl_jax.config.overrides import apply_sets, settable
-from ssl_jax.config.recipes import import_recipe, load_recipe, shipped
+from ssl_jax.config.recipes import import_recipe, load_recipe, name_of, shipped
 from ssl_jax.config.record import Change, diff, from_json, to_json, trust
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "from_json",
     "import_recipe",
     "load_recipe",
+    "name_of",
     "settable",
     "shipped",
     "to_json",

@@ -42,8 +42,14 @@ def load_recipe(reference: str, expect: type | tuple[type, ...] = object) -> tup
         to_json(experiment)
     except UserError as error:
         raise UserError(f"{file}: {function}(): {error}") from error
-    name = file.stem if function == "config" else f"{file.stem}-{function}"
-    return experiment, source, name
+    return experiment, source, name_of(reference)
+
+
+def name_of(reference: str) -> str:
+    """The name of a recipe, whether it can be loaded or not."""
+    where, _, function = reference.partition(":")
+    stem = Path(where).stem
+    return stem if function in ("", "config") else f"{stem}-{function}"
 
 
 def import_recipe(file: str) -> None:

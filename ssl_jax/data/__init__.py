@@ -22,7 +22,7 @@ from ssl_jax.data.plan_packed import Packed
 from ssl_jax.data.plan_pairs import Pairs
 from ssl_jax.data.plan_tags import Tagged, sentence, typed_sentence
 from ssl_jax.data.plan_windows import Outside, Windows
-from ssl_jax.data.prepare import prepare, prepared
+from ssl_jax.data.prepare import estimate, prepare, prepared
 from ssl_jax.data.store import Damaged, Store
 from ssl_jax.data.table import Labelled, Record, Table
 
@@ -50,6 +50,7 @@ __all__ = [
     "Unit",
     "Weighted",
     "Windows",
+    "estimate",
     "open_corpus",
     "prepare",
     "prepare_part",

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ssl_jax.data.build import Build, Feed, batches
+from ssl_jax.data.build import Build, Feed, available_cores, batches
 from ssl_jax.data.config import Data
 from ssl_jax.data.corpus import Corpus, open_corpus
 from ssl_jax.data.files import disk_errors, fsync_dir, locked, sha256_of, write_json
 from ssl_jax.data.order import Order, Settled, order, reads_only, settle, silent
 from ssl_jax.data.report import report_of
+from ssl_jax.data.sources import open_sources
 from ssl_jax.data.store import FORMAT, digest_of
 from ssl_jax.types import Progress, UserError
 
@@ -45,6 +46,16 @@ def prepare(data: Data, text: Any, progress: Progress | None = None, tokenizer: 
 def prepared(data: Data, text: Any) -> Corpus | None:
     """The corpus of a recipe where a valid store is there already, else None; builds nothing."""
     return _as_it_is(data) if reads_only(data) else order(data, text, silent).published()
+
+
+RATE = 0.35e6  # characters a second and core
+
+
+def estimate(data: Data, text: Any) -> tuple[float, int]:
+    """(seconds, cores): about how long `prepare` takes here, by the sizes of its inputs alone."""
+    size = sum(i.size for s in open_sources(data) for i in s.inputs)
+    cores = data.num_threads or available_cores()
+    return size / (RATE * cores), cores
 
 
 def _as_it_is(data: Data) -> Corpus:

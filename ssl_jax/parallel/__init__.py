@@ -11,20 +11,21 @@ from ssl_jax.parallel.activations import (
     ways,
 )
 from ssl_jax.parallel.chips import CHIPS, Chip, chip_of, hush_libtpu
-from ssl_jax.parallel.distributed import agree, cluster, initialize, several
+from ssl_jax.parallel.distributed import agree, initialize, seat, together
+from ssl_jax.parallel.meeting import Meeting
 from ssl_jax.parallel.mesh import MeshConfig, current, once, use
 from ssl_jax.parallel.rules import Rules, axes_of, batch_sharding, shardings, spec_of
 
 __all__ = [
     "CHIPS",
     "Chip",
+    "Meeting",
     "MeshConfig",
     "Rules",
     "agree",
     "axes_of",
     "batch_sharding",
     "chip_of",
-    "cluster",
     "current",
     "filled_up",
     "hush_libtpu",
@@ -33,11 +34,12 @@ __all__ = [
     "on_each_device",
     "once",
     "own_key",
-    "several",
+    "seat",
     "shard",
     "shardings",
     "spec_of",
     "split_axes",
+    "together",
     "use",
     "ways",
 ]

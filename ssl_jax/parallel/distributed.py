@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start-up of several processes, and the checks that must pass before they train together."""
 
+import contextlib
 import os
 import zlib
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
 
-from ssl_jax.types import Failure, UserError
+from ssl_jax.parallel.meeting import status_of
+from ssl_jax.parallel.notes import Seat
+from ssl_jax.types import Failure, Told, UserError
 
 COORDINATOR, NUM_PROCESSES, PROCESS_ID = (
     "SSL_JAX_COORDINATOR",
@@ -16,31 +20,38 @@ COORDINATOR, NUM_PROCESSES, PROCESS_ID = (
 )
 
 
-def cluster(env: dict[str, str] | None = None) -> str | None:
-    """The scheduler that started several processes of this job, by its environment; None on one machine.
+def seat(
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    env: Mapping[str, str] = os.environ,
+) -> Seat | None:
+    """Which of several processes this is, by the flags, our variables or a scheduler's; None: the only one.
 
-    Only schedulers that jax.distributed reads by itself.  A TPU VM pod outside GKE leaves no trace in the
-    environment: initialize(auto=True) is for it.
+    Uses no device.  Of the schedulers that jax.distributed reads, Slurm, Open MPI and GKE's TPU pods tell by
+    their environment; a TPU VM outside GKE asks its metadata server, so initialize(auto=True) is for it.
+    Arguments and errors: as those of `initialize`.
     """
-    env = dict(os.environ) if env is None else env
-    if int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in env:
-        return "slurm"
-    if int(env.get("OMPI_COMM_WORLD_SIZE", "1")) > 1:
-        return "openmpi"
-    if "," in env.get("TPU_WORKER_HOSTNAMES", ""):
-        return "tpu"
+    if given := _given(coordinator, num_processes, process_id):
+        address, count, number = given
+        return Seat(number, count, address) if count > 1 else None
+    if cluster := _cluster(env):
+        return Seat(*cluster)
     return None
 
 
-def several(
-    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
-) -> bool:
-    """Whether this is one of several processes, as far as flags and the environment know; uses no device.
-
-    Arguments and errors: as those of `initialize`.  What a TPU VM pod outside GKE is, only jax can find out.
-    """
-    given = _given(coordinator, num_processes, process_id)
-    return cluster() is not None if given is None else given[1] > 1
+def _cluster(env: Mapping[str, str]) -> tuple[int, int] | None:
+    """(this process, how many there are) by a scheduler's variables, numbered as jax.distributed does."""
+    if int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in env:
+        return int(env["SLURM_PROCID"]), int(env["SLURM_STEP_NUM_TASKS"])
+    if int(env.get("OMPI_COMM_WORLD_SIZE", "1")) > 1:
+        return int(env["OMPI_COMM_WORLD_RANK"]), int(env["OMPI_COMM_WORLD_SIZE"])
+    hosts = (env.get("TPU_PROCESS_ADDRESSES") or env.get("TPU_WORKER_HOSTNAMES", "")).split(",")
+    slices = int(env.get("MEGASCALE_NUM_SLICES") or 1)
+    if len(hosts) * slices > 1 and "TPU_WORKER_ID" in env:
+        number = int(env.get("MEGASCALE_SLICE_ID") or 0) * len(hosts) + int(env["TPU_WORKER_ID"])
+        return number, len(hosts) * slices
+    return None
 
 
 def _given(
@@ -68,7 +79,7 @@ def initialize(
     process_id: int | None = None,
     *,
     auto: bool = False,
-    timeout_seconds: int = 300,
+    timeout_seconds: int = 60,
     heartbeat_seconds: int = 100,
 ) -> bool:
     """Join the processes of one run; call it before any other use of jax.  Returns whether there are several.
@@ -76,12 +87,13 @@ def initialize(
     coordinator: host:port of process 0.  What is not given comes from SSL_JAX_COORDINATOR,
     SSL_JAX_NUM_PROCESSES and SSL_JAX_PROCESS_ID; without these, Slurm, Open MPI and GKE's TPU pods are
     recognised, and auto leaves all of it to jax (TPU VM pods).  On CPU the collectives are gloo's.
+    timeout_seconds: for the others; jax aborts the process when it is over, so meet (meeting.py) before.
     heartbeat_seconds: a process that is silent for so long ends the run of all.
 
-    Raises UserError where the three are given in part or do not fit, Failure where the others don't come.
+    Raises UserError where the three are given in part or do not fit, Failure where jax finds no coordinator.
     """
     given = _given(coordinator, num_processes, process_id)
-    if given is None and not auto and cluster() is None:
+    if given is None and not auto and _cluster(os.environ) is None:
         return False
     coordinator, num_processes, process_id = given or (None, None, None)
     if jax.config.jax_platforms == "cpu":
@@ -122,7 +134,7 @@ def _check(coordinator: str, num_processes: int, process_id: int) -> None:
 def agree(**values: str) -> None:
     """Check that all processes hold the same values (a recipe, a fingerprint, a version).
 
-    Raises UserError that names the first value that differs, and the process, on every process alike.
+    Otherwise process 0 raises a UserError that names the first value that differs, and the others Told.
     """
     if jax.process_count() == 1:
         return
@@ -133,6 +145,45 @@ def agree(**values: str) -> None:
     for name, column in zip(values, everyone.T, strict=True):
         for process, digest in enumerate(column):
             if digest != column[0]:
+                if jax.process_index() != 0:
+                    raise Told(2)
                 raise UserError(
                     f"process {process} has another {name} than process 0: all must start from the same files"
                 )
+
+
+LINE = 1000  # bytes of an error's text that another process may have to print
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """What one process raises in here ends all of them at its end, with the same exit status.
+
+    One prints it: process 0 where it is a UserError or a Failure, else the one that raised it, which knows
+    the traceback.  The others raise Told.  What waits for another process in here must fail in both alike.
+    """
+    if jax.process_count() == 1:
+        yield
+        return
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as raised:
+        error = raised
+    from jax.experimental import multihost_utils
+
+    foreseen = isinstance(error, UserError | Failure)
+    text = str(error).encode()[:LINE] if foreseen else b""
+    mine = np.zeros(LINE + 1, np.uint8)
+    mine[0] = 0 if error is None else status_of(error)
+    mine[1 : len(text) + 1] = np.frombuffer(text, np.uint8)
+    everyone = np.asarray(multihost_utils.process_allgather(mine))
+    wrong = np.flatnonzero(everyone[:, 0])
+    if not len(wrong):
+        return
+    if error is not None and (not foreseen or jax.process_index() == wrong[0] == 0):
+        raise error
+    status, line = int(everyone[wrong[0], 0]), everyone[wrong[0], 1:].tobytes().rstrip(b"\0")
+    if jax.process_index() != 0 or not line:
+        raise Told(status) from error
+    raise (UserError if status == 2 else Failure)(f"process {wrong[0]}: {line.decode(errors='replace')}")

@@ -10,7 +10,10 @@ import pytest
 
 from ssl_jax import parallel
 from ssl_jax.parallel import distributed
+from ssl_jax.parallel.notes import Seat
 from ssl_jax.types import UserError
+
+TWO_SLICES = {"MEGASCALE_NUM_SLICES": "2", "MEGASCALE_SLICE_ID": "1"}
 
 
 @pytest.fixture(autouse=True)
@@ -24,35 +27,37 @@ def test_one_process_needs_nothing():
 
 
 @pytest.mark.parametrize(
-    ("env", "kind"),
+    ("env", "seat"),
     [
         ({}, None),
         ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, None),
-        ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, "slurm"),
-        ({"OMPI_COMM_WORLD_SIZE": "4"}, "openmpi"),
-        ({"TPU_WORKER_HOSTNAMES": "localhost"}, None),
-        ({"TPU_WORKER_HOSTNAMES": "host-0,host-1"}, "tpu"),
+        ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, Seat(1, 2)),
+        ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3"}, Seat(3, 4)),
+        ({"TPU_WORKER_HOSTNAMES": "localhost", "TPU_WORKER_ID": "0"}, None),
+        ({"TPU_WORKER_HOSTNAMES": "host-0,host-1", "TPU_WORKER_ID": "1"}, Seat(1, 2)),
+        ({**TWO_SLICES, "TPU_WORKER_HOSTNAMES": "h-0,h-1", "TPU_WORKER_ID": "1"}, Seat(3, 4)),
+        ({**TWO_SLICES, "TPU_WORKER_HOSTNAMES": "localhost", "TPU_WORKER_ID": "0"}, Seat(1, 2)),
     ],
 )
-def test_a_scheduler_is_known_by_its_environment(env, kind):
-    assert parallel.cluster(env) == kind
+def test_a_scheduler_is_known_by_its_environment(env, seat):
+    assert parallel.seat(env=env) == seat
 
 
 @pytest.mark.parametrize(
     ("flags", "env", "expected"),
     [
-        (None, {}, False),
-        (("host:1", 1, 0), {}, False),
-        (("host:1", 2, 1), {}, True),
-        (("host:1", None, 1), {"SSL_JAX_NUM_PROCESSES": "2"}, True),
-        (("host:1", 1, 0), {"SSL_JAX_NUM_PROCESSES": "2"}, False),
-        (None, {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, True),
+        (None, {}, None),
+        (("host:1", 1, 0), {}, None),
+        (("host:1", 2, 1), {}, Seat(1, 2, "host:1")),
+        (("host:1", None, 1), {"SSL_JAX_NUM_PROCESSES": "2"}, Seat(1, 2, "host:1")),
+        (("host:1", 1, 0), {"SSL_JAX_NUM_PROCESSES": "2"}, None),
+        (None, {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, Seat(1, 2)),
     ],
 )
 def test_several_processes_are_known_before_any_device_is(monkeypatch, flags, env, expected):
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    assert distributed.several(*(flags or ())) is expected
+    assert parallel.seat(*(flags or ())) == expected
 
 
 @pytest.mark.parametrize(
@@ -83,7 +88,7 @@ PROGRAM = """
 import jax
 jax.config.update("jax_num_cpu_devices", 2)
 from ssl_jax import parallel
-from ssl_jax.types import UserError
+from ssl_jax.types import Failure, Told, UserError
 assert parallel.initialize(timeout_seconds=60)
 import jax.numpy as jnp, numpy as np
 mesh = parallel.MeshConfig().make()
@@ -96,8 +101,22 @@ assert float(jax.jit(jnp.sum)(rows)) == 28.0
 parallel.agree(recipe="same")
 try:
     parallel.agree(recipe="same", store=str(here))
-except UserError as error:
+except (UserError, Told) as error:
     print(error)
+with parallel.together():
+    pass
+for wrong, kind in ((0, UserError), (1, Failure)):
+    try:
+        with parallel.together():
+            if here == wrong:
+                raise kind(f"the mistake of {wrong}")
+    except (UserError, Failure, Told) as error:
+        print(type(error).__name__, error)
+try:
+    with parallel.together():
+        assert here != 1
+except (AssertionError, Told) as error:
+    print(type(error).__name__)
 """
 
 
@@ -117,7 +136,15 @@ def test_two_processes_meet_and_agree():
         )
         for i in range(2)
     ]
+    said = []
     for process in processes:
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
-        assert "process 1 has another store than process 0" in out
+        said.append([line for line in out.splitlines() if not line.startswith("[Gloo]")])
+    assert said[0] == [
+        "process 1 has another store than process 0: all must start from the same files",
+        "UserError the mistake of 0",
+        "Failure process 1: the mistake of 1",
+        "Told",
+    ]
+    assert said[1] == ["2", "Told 2", "Told 1", "AssertionError"]

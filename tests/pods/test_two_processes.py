@@ -4,17 +4,14 @@
 import re
 import shlex
 import signal
-import socket
 
-import numpy as np
 import pytest
 
 from ssl_jax.loop.kept import saved_steps
 from tests.end_to_end.runs import end, last_step, lines, make_place, wait_for
+from tests.pods.processes import EXACT, assert_follows, group, refused, sets
 
-# Dropout's masks are drawn a shard, and DESIGN's conditions for equal losses across meshes ask for none.
-SETS = ["model.dropout=0.0", "model.attention_dropout=0.0", "optim.peak_lr=5e-4", "checkpoint.every=2"]
-SETS = [word for setting in SETS for word in ("--set", setting)]
+SETS = sets(*EXACT, "checkpoint.every=2")
 
 
 @pytest.fixture(scope="module")
@@ -22,31 +19,14 @@ def place(tmp_path_factory, request):
     return make_place(tmp_path_factory.mktemp("pods"), request.config.cache.mkdir("compiled"))
 
 
-def both(place, workdir, *args, recipe=""):
-    """Two processes of one run, started."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    group = ["--coordinator", f"localhost:{port}", "--num-processes", "2"]
-    return [place.pretrain(workdir, *args, *group, "--process-id", str(i), recipe=recipe) for i in range(2)]
-
-
-def assert_follows(ours, theirs):
-    """Rows and hashes exactly, losses within 1e-5 (DESIGN, across meshes)."""
-    assert [line["step"] for line in ours] == [line["step"] for line in theirs]
-    for one, two in zip(ours[1:], theirs[1:]):
-        assert (one["rows"], one["hash"], one["lr"]) == (two["rows"], two["hash"], two["lr"])
-        for name in ("loss", "mlm", "nsp"):
-            np.testing.assert_allclose(one[name], two[name], rtol=0, atol=1e-5, err_msg=name)
-
-
 def test_a_missing_corpus_is_never_built_by_several_and_found_before_they_meet(place, tmp_path):
-    sets = ["--set", "data.heldout=0.2"]  # a corpus that nobody prepared
-    alone = ["--coordinator", "localhost:1", "--num-processes", "2", "--process-id", "1"]
-    _, err = end(place.pretrain(tmp_path / "run", *sets, *alone), 2)
-    prepare = shlex.join(["ssl-jax", "prepare", str(place.recipe), *sets])
-    assert re.fullmatch(r"ssl-jax: .*\n", err) and err.endswith(f": {prepare}\n"), err
-    assert not list((place.folder / "cache").glob("stores/*")) and not (tmp_path / "run").exists()
+    missing = sets("data.heldout=0.2")  # a corpus that nobody prepared
+    line = refused(group(place, tmp_path / "run", *missing))
+    prepare = shlex.join(["ssl-jax", "prepare", str(place.recipe), *missing])
+    assert re.fullmatch(r"ssl-jax: .* \(about [0-9.e-]+ h on \d+ cores, an estimate\): .*", line), line
+    assert line.endswith(f": {prepare}")
+    assert not list((place.folder / "cache").glob("stores/*"))
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [".lock", ".meeting"]  # and no run
 
 
 @pytest.mark.slow
@@ -55,7 +35,7 @@ def test_train_together_and_go_on_alone(place, tmp_path):
     alone, together = tmp_path / "alone", tmp_path / "together"
     place.done(alone, *SETS, "--set", "loop.num_steps=12", recipe=":constant")
 
-    first, second = both(place, together, *SETS, "--set", "loop.num_steps=6", recipe=":constant")
+    first, second = group(place, together, *SETS, "--set", "loop.num_steps=6", recipe=":constant")
     out, _ = end(first, 0)
     silent, _ = end(second, 0)
     assert "6 steps done" in out and "steps done" not in silent  # process 0 speaks for both
@@ -70,13 +50,13 @@ def test_train_together_and_go_on_alone(place, tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_to_both_saves_once_and_both_leave_with_75(place, tmp_path):
+@pytest.mark.parametrize("signalled", [(0, 1), (0,), (1,)], ids=str)
+def test_sigterm_to_any_stops_all_at_one_step_with_75(place, tmp_path, signalled):
     end(place.start("prepare", place.recipe), 0)
-    sets = [*SETS, "--set", "loop.num_steps=100000"]
-    processes = both(place, tmp_path / "run", *sets)
+    processes = group(place, tmp_path / "run", *SETS, *sets("loop.num_steps=100000"))
     wait_for(processes[0], lambda: last_step(tmp_path / "run") >= 5)
-    for process in processes:
-        process.send_signal(signal.SIGTERM)
+    for i in signalled:
+        processes[i].send_signal(signal.SIGTERM)
     for process in processes:
         end(process, 75)
     steps = saved_steps(tmp_path / "run" / "checkpoints")

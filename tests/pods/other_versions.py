@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ssl-jax` on a host that has another jax."""
+
+import sys
+
+from ssl_jax import run
+from ssl_jax.claim import versions
+from ssl_jax.cli.main import main
+
+if __name__ == "__main__":
+    run.versions = lambda: {**versions(), "jax": "0.9.0"}
+    sys.exit(main())
