@@ -20,7 +20,7 @@ from ssl_jax.data.pipeline import open_batches
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop import flops
 from ssl_jax.loop.hooks import averages
-from ssl_jax.loop.loop import num_steps
+from ssl_jax.loop.loop import MicroBatch, num_steps
 from ssl_jax.loop.state import Blueprint, State, draw
 from ssl_jax.loop.step import make_evaluation, make_step
 from ssl_jax.tasks.base import HELDOUT, Predicted
@@ -46,14 +46,14 @@ class Bound:
         return nn.Model(trunk, self.objective.heads(trunk, rngs))
 
 
-def bind(
-    experiment: Experiment,
-    tokenizer: Any,
-    vocab_shards: int,
-    labels: tuple[str, ...] = (),
-    texts: int | None = None,
-) -> Bound:
-    meta = Meta(tokenizer=tokenizer, vocab_shards=vocab_shards, labels=labels, texts=texts)
+def meta_of(corpus: Corpus | TaskData, vocab_shards: int) -> Meta:
+    """What binds an experiment to the corpus of its run."""
+    return Meta(
+        tokenizer=corpus.tokenizer, vocab_shards=vocab_shards, labels=corpus.labels, texts=corpus.texts
+    )
+
+
+def bind(experiment: Experiment, meta: Meta) -> Bound:
     bound = dataclasses.replace(
         experiment, model=experiment.model.bind(meta), objective=experiment.objective.bind(meta)
     )
@@ -95,6 +95,8 @@ def lay_out(experiment: Experiment, devices: Sequence[Any] | None = None) -> Lay
             f"loop.batch_size={batch} doesn't divide over the {shards} shards of the batch "
             f"(mesh data x fsdp); try --set loop.batch_size={max(1, round(batch / shards)) * shards}"
         )
+    if micro is MicroBatch.AUTO:
+        micro = None  # until it is known what fits
     if micro is not None and (micro < 1 or (batch // shards) % micro):
         raise UserError(
             f"loop.micro_batch={micro} doesn't divide the {batch // shards} rows that each of the "
@@ -200,6 +202,7 @@ class Setup:
     blueprint: Blueprint
     step: Callable[[State, Any], tuple[State, dict[str, Any]]]
     evaluate: Callable[[Any, Any, Any], dict[str, Any]]
+    program: Program  # which step is the compiled form of
     coefs: dict[str, float]  # term -> its share in the loss
     flops_per_row: float | None  # forward and backward; None where no MFU will be printed
     compile_seconds: float
@@ -281,6 +284,11 @@ def eval_batch(experiment: Experiment, layout: Layout) -> int:
     return -(-size // shards) * shards
 
 
+def vocab_shards(resolved: dict[str, Any], layout: Layout) -> int:
+    """Of the run's birth; resolved: what an earlier start fixed."""
+    return resolved.get("vocab_shards", layout.mesh.shape["tensor"])
+
+
 def open_heldout(bound: Bound, corpus: Corpus | TaskData, warn: Callable[[str], None]) -> dict[str, OpenPlan]:
     """The plans of what is held out, the first by the name `heldout`."""
     plan, seed = bound.objective.plan, bound.experiment.seed + HELDOUT_SEED
@@ -301,8 +309,8 @@ def assemble(
 ) -> Setup:
     """Compiles the step.  resolved: what an earlier start of this run fixed; empty for a new one."""
     layout = lay_out(experiment)
-    shards = resolved.get("vocab_shards", layout.mesh.shape["tensor"])
-    bound = bind(experiment, corpus.tokenizer, shards, corpus.labels, corpus.texts)
+    shards = vocab_shards(resolved, layout)
+    bound = bind(experiment, meta_of(corpus, shards))
     plan = bound.objective.plan.open(corpus.train, experiment.seed)
     total = num_steps(experiment.loop.duration, layout.batch_size, plan.num_rows, plan.num_tokens)
     made = program(bound, layout, total)
@@ -318,6 +326,7 @@ def assemble(
         num_steps=total,
         blueprint=made.blueprint,
         step=compiled,
+        program=made,
         evaluate=jax.jit(make_evaluation(made.blueprint.graphdef, bound.objective)),
         coefs=made.coefs(),
         flops_per_row=made.flops_per_row() if known else None,

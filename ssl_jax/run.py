@@ -9,13 +9,14 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from ssl_jax import config, data, hf, optim, parallel
-from ssl_jax.assemble import Setup, assemble
+from ssl_jax.assemble import Setup, assemble, meta_of
 from ssl_jax.claim import branch_of, check_identity, claim, versions
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop import flops
@@ -26,9 +27,10 @@ from ssl_jax.loop.loop import StepInfo, Stop, train
 from ssl_jax.loop.save import Save
 from ssl_jax.loop.state import State, born
 from ssl_jax.loop.trackers import Copies, JsonLines, cut_after, read_lines
+from ssl_jax.plan.start import advice, fitted, out_of_memory, outlook
 from ssl_jax.source import find
 from ssl_jax.tasks.corpus import TaskData, open_task
-from ssl_jax.types import UserError
+from ssl_jax.types import Failure, Meta, UserError
 from ssl_jax.weights import adopt, branch_point
 from ssl_jax.workdir import Workdir
 
@@ -67,11 +69,14 @@ def main(
         with parallel.together():
             corpus = prepare(experiment, console)
             place.keep_tokenizer(corpus.tokenizer_dir) if first_process else None
+        experiment = fitted(experiment, meta_of(corpus, 1), console.status)
+        stack.enter_context(advised(experiment, meta_of(corpus, 1)))
+        with parallel.together():
             console.status("compiling the step")
             setup = assemble(experiment, corpus, place.resolved(), console.warn)
             check_identity(place, setup, corpus, branch, first_process)
         parallel.agree(data=setup.plan.fingerprint)
-        console.print(describe(setup))
+        console.print(f"{describe(setup)}\n{outlook(setup)}")
         for feature in hf.inexpressible(experiment.model, experiment.objective):
             console.warn(f"export will refuse this model: no architecture of transformers has {feature}")
         decayed = optim.report(experiment.optim, setup.blueprint.axes, setup.blueprint.shapes.params)
@@ -88,6 +93,17 @@ def main(
             console.warn(stop.reason) if stop.status == 3 else console.print(stop.reason)
             return stop.status
     return 0
+
+
+@contextlib.contextmanager
+def advised(experiment: Experiment, meta: Meta) -> Iterator[None]:
+    """A lack of device memory as one line, with the smallest change that fits."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise Failure(f"out of device memory; {advice(experiment, meta)}") from error
 
 
 def prepare(experiment: Experiment, console: Any) -> data.Corpus | TaskData:

@@ -6,6 +6,7 @@ Metrics are fetched one step late, so that the device always has its next step; 
 """
 
 import dataclasses
+import enum
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -59,6 +60,15 @@ def interval(every: Length, num_steps: int) -> int:
     return max(1, steps_of(every, num_steps))
 
 
+class MicroBatch(enum.Enum):
+    """AUTO: the most rows that fit, found by compiling; where not even one does, with remat.
+
+    It is found anew at each start: for runs that are equal bit for bit, name the number that it prints.
+    """
+
+    AUTO = "auto"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Loop:
     """The recipe's loop section.
@@ -69,7 +79,7 @@ class Loop:
 
     duration: Steps | Tokens | Epochs = field(metadata={"branch": True})
     batch_size: int = field(metadata={"branch": True})
-    micro_batch: int | None = field(default=None, metadata={"free": True})
+    micro_batch: int | MicroBatch | None = field(default=None, metadata={"free": True})
     log_every: int = field(default=10, metadata={"free": True})
     guards: tuple[NonFinite, ...] = field(default=(NonFinite(),), metadata={"branch": True})
     deterministic: bool = field(default=False, metadata={"free": True})

@@ -11,7 +11,7 @@ from ssl_jax.parallel.activations import (
     ways,
 )
 from ssl_jax.parallel.chips import CHIPS, Chip, chip_of, hush_libtpu
-from ssl_jax.parallel.distributed import agree, initialize, seat, together
+from ssl_jax.parallel.distributed import agree, initialize, seat, smallest, together
 from ssl_jax.parallel.meeting import Meeting
 from ssl_jax.parallel.mesh import MeshConfig, current, once, use
 from ssl_jax.parallel.rules import Rules, axes_of, batch_sharding, shardings, spec_of
@@ -37,6 +37,7 @@ __all__ = [
     "seat",
     "shard",
     "shardings",
+    "smallest",
     "spec_of",
     "split_axes",
     "together",

@@ -131,6 +131,17 @@ def _check(coordinator: str, num_processes: int, process_id: int) -> None:
         raise UserError(f"process {process_id} of {num_processes}: ids are 0 to {num_processes - 1}")
 
 
+def smallest(value: int) -> int:
+    """The smallest of all processes' values."""
+    if jax.process_count() == 1:
+        return value
+    from jax.experimental import multihost_utils
+
+    parts = np.array([value >> 31, value & (2**31 - 1)], np.int32)  # int64 would be cut on the device
+    every = np.asarray(multihost_utils.process_allgather(parts)).astype(np.int64)
+    return int(min(high * 2**31 + low for high, low in every))
+
+
 def agree(**values: str) -> None:
     """Check that all processes hold the same values (a recipe, a fingerprint, a version).
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One experiment on some devices, looked at: the step that a run would compile, and what it needs."""
 
+import dataclasses
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from ssl_jax.experiment import Experiment
 from ssl_jax.plan import hlo, traffic
 from ssl_jax.plan.memory import Memory, by_estimate, of_compiled, of_refusal
 from ssl_jax.plan.topology import Target
-from ssl_jax.types import Tokenizer, UserError
+from ssl_jax.types import Meta, UserError
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class View:
 
 def look(
     experiment: Experiment,
-    tokenizer: Tokenizer,
+    meta: Meta,
     target: Target,
     num_steps: int,
     devices: list[Any] | None = None,
@@ -50,7 +51,8 @@ def look(
     if devices is not None and len(devices) != len(target.devices):
         raise UserError(f"--host-devices {len(devices)}: {target.name} has {len(target.devices)} devices")
     layout = lay_out(experiment, devices or target.devices)
-    made = program(bind(experiment, tokenizer, layout.mesh.shape["tensor"]), layout, num_steps)
+    meta = dataclasses.replace(meta, vocab_shards=layout.mesh.shape["tensor"])  # as if it were born here
+    made = program(bind(experiment, meta), layout, num_steps)
     if devices is None and not target.compiles:
         return View(made, by_estimate(made, target.capacity), None)
     begin = time.perf_counter()
@@ -61,10 +63,16 @@ def look(
         if memory is None:
             raise
         return View(made, memory, None)
-    seconds = time.perf_counter() - begin
+    return view_of(made, compiled, time.perf_counter() - begin, target, devices)
+
+
+def view_of(
+    made: Program, compiled: Any, seconds: float, target: Target, devices: list[Any] | None = None
+) -> View:
+    """compiled: the program's step, in so many seconds.  The rest as in `look`."""
     module = hlo.read(compiled.as_text())
     slices = {id(device): number for device, number in zip(target.devices, target.slice_of)}
-    order = list(layout.mesh.devices.flat)
+    order = list(made.layout.mesh.devices.flat)
     of_each = list(target.slice_of) if devices else [slices[id(device)] for device in order]
     found = Compiled(
         sent=traffic.collectives(module, of_each),

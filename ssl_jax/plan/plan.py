@@ -13,8 +13,9 @@ from ssl_jax.plan.fitting import Change, smallest_change
 from ssl_jax.plan.look import View, look
 from ssl_jax.plan.ready import Ready, ready
 from ssl_jax.plan.roofline import Roofline, Work, roofline, work_of
+from ssl_jax.plan.start import ANY_STEPS
 from ssl_jax.plan.topology import Target
-from ssl_jax.types import UserError
+from ssl_jax.types import Meta, UserError
 
 Say = Callable[[str], None]
 
@@ -76,7 +77,7 @@ def plan(
     def seen(candidate: Experiment, where: Target = target) -> View:
         words = "compile" if where.compiles or host_devices else "look at"
         say(f"{words} the step for {where.name}{_differences(experiment, candidate)}")
-        return look(candidate, found.tokenizer, where, steps or ANY_STEPS, host_devices)
+        return look(candidate, Meta(tokenizer=found.tokenizer), where, steps or ANY_STEPS, host_devices)
 
     view = seen(experiment)
     change = larger = None
@@ -88,11 +89,6 @@ def plan(
     work = work_of(best)
     bound = roofline(best, work, target.chip) if target.chip and best.memory.fits else None
     return Plan(target, experiment, found, steps, view, change, larger, work, bound, price)
-
-
-ANY_STEPS = (
-    1_000_000  # a schedule's length is a constant of the program, and changes nothing that is asked here
-)
 
 
 def most_fsdp(target: Target, view: View) -> int:

@@ -28,7 +28,7 @@ def inspect(
         console.print(show_text(experiment, text.load(tokenizer_dir), typed, labels))
         return
     corpus = corpus_of(experiment, console)
-    bound = assemble.bind(experiment, corpus.tokenizer, 1, corpus.labels)
+    bound = assemble.bind(experiment, assemble.meta_of(corpus, 1))
     plan = bound.objective.plan.open(corpus.train, experiment.seed)
     size = experiment.loop.batch_size
     first = batch * size if step is None else (step - 1) * size

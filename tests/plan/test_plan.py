@@ -19,7 +19,7 @@ from ssl_jax.plan.look import View, look
 from ssl_jax.plan.plan import plan
 from ssl_jax.plan.ready import StandIn, ready
 from ssl_jax.plan.roofline import roofline, work_of
-from ssl_jax.types import UserError
+from ssl_jax.types import Meta, UserError
 from tests.plan import small
 
 
@@ -42,7 +42,7 @@ def prepared(tmp_path_factory):
 @pytest.fixture(scope="module")
 def view(prepared):
     experiment, corpus = prepared
-    return look(experiment, corpus.tokenizer, here(8), 40)
+    return look(experiment, Meta(tokenizer=corpus.tokenizer), here(8), 40)
 
 
 def instructions(text: str) -> list[str]:
@@ -105,7 +105,7 @@ def test_our_flops_are_those_of_a_count_by_hand(view):
     assert work.flops == 3 * forward * small.ROWS
     assert work.executed == work.flops and work.positions == small.ROWS * t
     full = config.apply_sets(small.experiment(), ["model.remat=FULL"])
-    again = work_of(look(full, StandIn(small.VOCAB), topology.target_of("h100:8"), 40))
+    again = work_of(look(full, Meta(tokenizer=StandIn(small.VOCAB)), topology.target_of("h100:8"), 40))
     assert again.flops == work.flops
     # FULL computes each layer again, but for the last product of its MLP, which nothing needs.
     assert again.executed - again.flops == small.ROWS * small.LAYERS * (layer - 2 * t * 4 * d * d)

@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec
 from ssl_jax import config, optim, parallel
 from ssl_jax.assemble import bind
 from ssl_jax.loop.state import draw, flat
-from ssl_jax.types import Axes
+from ssl_jax.types import Axes, Meta
 from ssl_jax.weights import flat_params
 from tests.objectives.fakes import FakeTokenizer
 
@@ -42,7 +42,12 @@ def blueprint(recipe: str, mesh_name: str):
     experiment, _, _ = config.load_recipe(recipe)
     mesh = MESHES[mesh_name].make(jax.devices()[:8])
     experiment = dataclasses.replace(experiment, optim=dataclasses.replace(experiment.optim, ema=0.999))
-    bound = bind(experiment, FakeTokenizer(experiment.text.tokenizer.vocab_size), mesh.shape["tensor"])
+    bound = bind(
+        experiment,
+        Meta(
+            tokenizer=FakeTokenizer(experiment.text.tokenizer.vocab_size), vocab_shards=mesh.shape["tensor"]
+        ),
+    )
     state, _ = draw(
         bound.build,
         bound.objective,
