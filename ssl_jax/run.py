@@ -63,6 +63,8 @@ def main(
         if resuming and place.summary():
             return 0
 
+        if unseen := parallel.unseen_gpu():
+            console.warn(unseen)
         corpus = prepare(experiment, console)
         place.keep_tokenizer(corpus.tokenizer_dir) if first_process else None
         console.status("compiling the step")

@@ -167,10 +167,16 @@ def _beam() -> Any:
 def plan(args: argparse.Namespace, console: Console) -> int:
     hosts = None if args.host_devices is None else topology.host_devices(args.host_devices)
     experiment, _ = _recipe(args, console)
-    if args.topology is None:
-        target = topology.of_hosts(hosts) if hosts else topology.this_machine()
-    else:
+    if args.topology is not None:
         target = topology.target_of(args.topology, args.slices)
+    elif args.slices > 1:
+        raise UserError("--slices is of a --topology, as in --topology v5e:16x16 --slices 2")
+    elif hosts is not None:
+        target, hosts = topology.of_hosts(hosts), None
+    else:
+        target = topology.this_machine()
+        if unseen := parallel.unseen_gpu():
+            console.warn(unseen)
     found = planning.plan(
         experiment,
         target,
