@@ -105,8 +105,7 @@ def _train(args: argparse.Namespace, console: Console, experiment: Experiment, s
         run.choose_deterministic_kernels()
     several = parallel.several(args.coordinator, args.num_processes, args.process_id)
     if several and not Workdir(args.workdir).summary():
-        sets = [word for one in args.sets for word in ("--set", one)]
-        run.demand_corpus(experiment, shlex.join(["ssl-jax", "prepare", args.recipe, *sets]))
+        run.demand_corpus(experiment, _prepare_command(args))
     several = parallel.initialize(
         args.coordinator, args.num_processes, args.process_id, auto=args.distributed
     )  # first: nothing may use a device before it
@@ -123,6 +122,11 @@ def _train(args: argparse.Namespace, console: Console, experiment: Experiment, s
     if status == 0 and speaks:
         summary.finish(args.workdir, console)
     return status
+
+
+def _prepare_command(args: argparse.Namespace) -> str:
+    sets = [word for one in args.sets for word in ("--set", one)]
+    return shlex.join(["ssl-jax", "prepare", args.recipe, *sets])
 
 
 def tokenizer(args: argparse.Namespace, console: Console) -> int:
@@ -185,7 +189,7 @@ def plan(args: argparse.Namespace, console: Console) -> int:
         exported=not args.no_export,
         say=console.status,
     )
-    show(found, console)
+    show(found, _prepare_command(args), console)
     if args.json is not None:
         write_json(args.json, as_json(found))
     return 0 if found.fits else 1

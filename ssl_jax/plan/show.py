@@ -9,15 +9,17 @@ from ssl_jax.plan.plan import Plan
 from ssl_jax.plan.roofline import Roofline
 
 GIB = 2**30
+SMALLEST = 2**21  # bytes worth a line
 
 
-def show(plan: Plan, console: Any) -> None:
+def show(plan: Plan, prepare: str, console: Any) -> None:
+    """prepare: the command that builds what isn't there."""
     memory = plan.view.memory
     console.print(headline(plan))
     for what, line in plan.ready.lines.items():
         console.print(f"{what}: {line}")
     if not plan.ready.everything:
-        console.print("before chips are claimed: ssl-jax prepare RECIPE (with the same --set)")
+        console.print(f"before chips are claimed: {prepare}")
     console.table(
         f"memory of a device, GiB{' (estimated)' * memory.estimated}", _memory_rows(plan), ("", "GiB")
     )
@@ -67,7 +69,7 @@ def _memory_rows(plan: Plan) -> list[tuple[str, float | None]]:
         ("activations, gradients, temporaries", memory.temporaries),
         ("program", memory.code),
     ]
-    rows = [(name, size) for name, size in rows if size]
+    rows = [(name, size) for name, size in rows if size >= SMALLEST]
     rows += [("needed", memory.total), ("capacity", memory.capacity)]
     return [(name, None if size is None else size / GIB) for name, size in rows]
 

@@ -122,7 +122,7 @@ def _described(topology: str, options: dict[str, Any]) -> list[Any]:
 
 @contextlib.contextmanager
 def environment_of(device: Any) -> Iterator[None]:
-    """What the compiler of a device may see.  libtpu ends the process at an XLA_FLAGS that it doesn't know, as
+    """What the compiler of a device may see.  libtpu ends the process at XLA_FLAGS that it doesn't know, as
     flags for a CPU or GPU are; its own are in LIBTPU_INIT_ARGS."""
     flags = os.environ.pop("XLA_FLAGS", None) if device.platform == "tpu" else None
     try:
