@@ -66,6 +66,8 @@ def main(
         if resuming and place.summary():
             return 0
 
+        if unseen := parallel.unseen_gpu():
+            console.warn(unseen)
         with parallel.together():
             corpus = prepare(experiment, console)
             place.keep_tokenizer(corpus.tokenizer_dir) if first_process else None

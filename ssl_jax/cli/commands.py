@@ -127,10 +127,8 @@ def _train(
         run.choose_deterministic_kernels()
     timeout = {}
     if meeting or args.distributed:
-        sets = [word for one in args.sets for word in ("--set", one)]
-        prepare = shlex.join(["ssl-jax", "prepare", args.recipe, *sets])
         first = meeting is not None and meeting.seat.process == 0
-        facts = run.check_start(experiment, args.workdir, prepare, first_process=first)
+        facts = run.check_start(experiment, args.workdir, _prepare_command(args), first_process=first)
     if meeting:
         meeting.attend(facts)
     elif args.distributed:
@@ -153,6 +151,11 @@ def _train(
     if status == 0 and speaks:
         summary.finish(args.workdir, console)
     return status
+
+
+def _prepare_command(args: argparse.Namespace) -> str:
+    sets = [word for one in args.sets for word in ("--set", one)]
+    return shlex.join(["ssl-jax", "prepare", args.recipe, *sets])
 
 
 def tokenizer(args: argparse.Namespace, console: Console) -> int:
@@ -197,10 +200,16 @@ def _beam() -> Any:
 def plan(args: argparse.Namespace, console: Console) -> int:
     hosts = None if args.host_devices is None else topology.host_devices(args.host_devices)
     experiment, _ = _recipe(args, console)
-    if args.topology is None:
-        target = topology.of_hosts(hosts) if hosts else topology.this_machine()
-    else:
+    if args.topology is not None:
         target = topology.target_of(args.topology, args.slices)
+    elif args.slices > 1:
+        raise UserError("--slices is of a --topology, as in --topology v5e:16x16 --slices 2")
+    elif hosts is not None:
+        target, hosts = topology.of_hosts(hosts), None
+    else:
+        target = topology.this_machine()
+        if unseen := parallel.unseen_gpu():
+            console.warn(unseen)
     found = planning.plan(
         experiment,
         target,
@@ -209,7 +218,7 @@ def plan(args: argparse.Namespace, console: Console) -> int:
         exported=not args.no_export,
         say=console.status,
     )
-    show(found, console)
+    show(found, _prepare_command(args), console)
     if args.json is not None:
         write_json(args.json, as_json(found))
     return 0 if found.fits else 1

@@ -10,7 +10,7 @@ from ssl_jax.parallel.activations import (
     split_axes,
     ways,
 )
-from ssl_jax.parallel.chips import CHIPS, Chip, chip_of, hush_libtpu
+from ssl_jax.parallel.chips import CHIPS, Chip, chip_of, hush_libtpu, unseen_gpu
 from ssl_jax.parallel.distributed import agree, initialize, seat, smallest, together
 from ssl_jax.parallel.meeting import Meeting
 from ssl_jax.parallel.mesh import MeshConfig, current, once, use
@@ -41,6 +41,7 @@ __all__ = [
     "spec_of",
     "split_axes",
     "together",
+    "unseen_gpu",
     "use",
     "ways",
 ]

@@ -7,6 +7,7 @@ data sheets of A100, H100, H200 and B200, and of DGX A100, H100 and B200 for the
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 GB, GiB, TERA = 10**9, 2**30, 10**12
 
@@ -150,3 +151,18 @@ def hush_libtpu() -> None:
         os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
         os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
         os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+
+
+def unseen_gpu(root: Path = Path("/")) -> str | None:
+    """A line about GPUs of this machine that jax doesn't use, or None."""
+    import jax
+
+    if jax.default_backend() != "cpu":
+        return None
+    there = [*root.glob("proc/driver/nvidia/gpus/*")] or [*root.glob("dev/nvidia[0-9]*")]
+    if not there:
+        return None
+    return (
+        f"this machine has {len(there)} NVIDIA GPU{'s' * (len(there) > 1)} that jax doesn't see, so it "
+        "runs on the CPU: pip install 'ssl_jax[gpu]', and see that JAX_PLATFORMS isn't cpu"
+    )

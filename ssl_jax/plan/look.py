@@ -10,7 +10,7 @@ import jax
 
 from ssl_jax.assemble import Program, bind, lay_out, program
 from ssl_jax.experiment import Experiment
-from ssl_jax.plan import hlo, traffic
+from ssl_jax.plan import hlo, topology, traffic
 from ssl_jax.plan.memory import Memory, by_estimate, of_compiled, of_refusal
 from ssl_jax.plan.topology import Target
 from ssl_jax.types import Meta, UserError
@@ -57,9 +57,10 @@ def look(
         return View(made, by_estimate(made, target.capacity), None)
     begin = time.perf_counter()
     try:
-        compiled = made.lower().compile()
+        with topology.environment_of(layout.mesh.devices.flat[0]):
+            compiled = made.lower().compile()
     except jax.errors.JaxRuntimeError as error:
-        memory = of_refusal(made, str(error), target.capacity)
+        memory = of_refusal(made, str(error))
         if memory is None:
             raise
         return View(made, memory, None)

@@ -26,7 +26,8 @@ class Memory:
 
     state: parameters, moments and so on, by their shardings.  temporaries: activations, gradients and what
     the compiler needs between; padding: what layouts add to the state; code: the program.  capacity: None
-    where unknown.  estimated: temporaries are no compiler's number.
+    where unknown.  estimated: temporaries are no compiler's number.  accepted: what a compiler that knows the
+    device's memory says; None where it doesn't know.
     """
 
     parameters: int
@@ -39,6 +40,7 @@ class Memory:
     code: int = 0
     capacity: int | None
     estimated: bool = False
+    accepted: bool | None = None
 
     @property
     def fixed(self) -> int:
@@ -53,6 +55,8 @@ class Memory:
 
     @property
     def fits(self) -> bool:
+        if self.accepted is not None:
+            return self.accepted
         return self.capacity is None or self.total <= self.capacity
 
 
@@ -84,6 +88,7 @@ def of_state(program: Program) -> dict[str, int]:
 
 def of_compiled(program: Program, compiled: Any, capacity: int | None) -> Memory:
     parts, found = of_state(program), compiled.memory_analysis()
+    knows = program.layout.mesh.devices.flat[0].platform == "tpu"
     unaliased = found.output_size_in_bytes - found.alias_size_in_bytes
     return Memory(
         **parts,
@@ -91,10 +96,11 @@ def of_compiled(program: Program, compiled: Any, capacity: int | None) -> Memory
         temporaries=found.temp_size_in_bytes + max(0, unaliased),
         code=found.generated_code_size_in_bytes,
         capacity=capacity,
+        accepted=True if knows else None,
     )
 
 
-def of_refusal(program: Program, message: str, capacity: int | None) -> Memory | None:
+def of_refusal(program: Program, message: str) -> Memory | None:
     """From the compiler's complaint that memory ran out; None where it complains of something else."""
     parts = of_state(program)
     alone, whole = _TEMPORARIES.search(message), _ALL.search(message)
@@ -103,7 +109,7 @@ def of_refusal(program: Program, message: str, capacity: int | None) -> Memory |
         return None
     needed, limit = (int(float(found[i]) * _UNITS[found[i + 1]]) for i in (1, 3))
     temporaries = needed if alone else max(needed - sum(parts.values()), 0)
-    return Memory(**parts, temporaries=temporaries, capacity=min(limit, capacity or limit))
+    return Memory(**parts, temporaries=temporaries, capacity=limit, accepted=False)
 
 
 def by_estimate(program: Program, capacity: int | None) -> Memory:

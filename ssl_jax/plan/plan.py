@@ -92,9 +92,13 @@ def plan(
 
 
 def most_fsdp(target: Target, view: View) -> int:
-    """The largest fsdp axis that stays inside a slice."""
+    """The largest fsdp axis to try: it stays inside a TPU slice, and may reach over machines of GPUs."""
     mesh = view.program.layout.mesh.shape
-    return mesh["data"] * mesh["fsdp"] // target.num_slices
+    return mesh["data"] * mesh["fsdp"] // _slices(target)
+
+
+def _slices(target: Target) -> int:
+    return target.num_slices if target.chip is None or target.chip.dims else 1
 
 
 def _differences(experiment: Experiment, candidate: Experiment) -> str:
@@ -116,7 +120,7 @@ def _larger(experiment: Experiment, target: Target, seen: Callable[[Experiment, 
         sizes[sizes.index(min(sizes))] *= 2
         words = f"{name}:{'x'.join(map(str, sorted(sizes)))}"
         try:
-            where = topology.target_of(words, target.num_slices)
+            where = topology.target_of(words, _slices(target))
             whole = dataclasses.replace(experiment.mesh, data=1, fsdp=-1)
             for mesh, extra in ((experiment.mesh, ""), (whole, " --set mesh.data=1 --set mesh.fsdp=-1")):
                 if seen(dataclasses.replace(experiment, mesh=mesh), where).memory.fits:

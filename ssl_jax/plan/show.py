@@ -9,15 +9,17 @@ from ssl_jax.plan.plan import Plan
 from ssl_jax.plan.roofline import Roofline
 
 GIB = 2**30
+SMALLEST = 2**21  # bytes worth a line
 
 
-def show(plan: Plan, console: Any) -> None:
+def show(plan: Plan, prepare: str, console: Any) -> None:
+    """prepare: the command that builds what isn't there."""
     memory = plan.view.memory
     console.print(headline(plan))
     for what, line in plan.ready.lines.items():
         console.print(f"{what}: {line}")
     if not plan.ready.everything:
-        console.print("before chips are claimed: ssl-jax prepare RECIPE (with the same --set)")
+        console.print(f"before chips are claimed: {prepare}")
     console.table(
         f"memory of a device, GiB{' (estimated)' * memory.estimated}", _memory_rows(plan), ("", "GiB")
     )
@@ -67,7 +69,7 @@ def _memory_rows(plan: Plan) -> list[tuple[str, float | None]]:
         ("activations, gradients, temporaries", memory.temporaries),
         ("program", memory.code),
     ]
-    rows = [(name, size) for name, size in rows if size]
+    rows = [(name, size) for name, size in rows if size >= SMALLEST]
     rows += [("needed", memory.total), ("capacity", memory.capacity)]
     return [(name, None if size is None else size / GIB) for name, size in rows]
 
@@ -92,14 +94,14 @@ def _show_work(plan: Plan, console: Any) -> None:
     if compiled is not None and compiled.flops:
         count = compiled.flops * plan.best.program.layout.mesh.size
         rows.append(("the compiler's count: loop bodies once, elementwise work too", count / work.positions))
-    console.table("FLOPs a position", [(name, f"{value:.4g}") for name, value in rows])
+    console.table("FLOPs a token, padding included", [(name, f"{value:.4g}") for name, value in rows])
 
 
 def _show_bound(plan: Plan, bound: Roofline, console: Any) -> None:
     rows = [(f"{name}, ms a step", 1e3 * seconds) for name, seconds in bound.seconds.items()]
     rows += [
         (f"a step, ms at least (limit: {bound.limit})", 1e3 * bound.step),
-        ("positions/s at most", bound.positions_per_s),
+        ("tokens/s at most, padding included", bound.positions_per_s),
         ("MFU at most, %", 100 * bound.mfu),
     ]
     if plan.num_steps is not None:
@@ -129,8 +131,8 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "larger": plan.larger,
         "ready": {"all": plan.ready.everything, **plan.ready.lines},
         "num_steps": plan.num_steps,
-        "flops_per_position": work.flops / work.positions,
-        "executed_flops_per_position": work.executed / work.positions,
+        "flops_per_token": work.flops / work.positions,
+        "executed_flops_per_token": work.executed / work.positions,
         "compiled": dataclasses.asdict(found) if found else None,
         "estimate": _estimate(plan, plan.bound) if plan.bound else None,
     }
@@ -141,7 +143,7 @@ def _estimate(plan: Plan, bound: Roofline) -> dict[str, Any]:
         "seconds": bound.seconds,
         "step_seconds": bound.step,
         "limit": bound.limit,
-        "positions_per_second": bound.positions_per_s,
+        "tokens_per_second": bound.positions_per_s,
         "mfu": bound.mfu,
         "left_out": list(bound.unknown),
     }

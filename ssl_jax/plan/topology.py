@@ -4,7 +4,7 @@
 import contextlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +120,18 @@ def _described(topology: str, options: dict[str, Any]) -> list[Any]:
         raise UserError(f"--topology {topology}: {reason.splitlines()[0]}; a topology is {FORMS}") from None
 
 
+@contextlib.contextmanager
+def environment_of(device: Any) -> Iterator[None]:
+    """What the compiler of a device may see.  libtpu ends the process at XLA_FLAGS that it doesn't know, as
+    flags for a CPU or GPU are; its own are in LIBTPU_INIT_ARGS."""
+    flags = os.environ.pop("XLA_FLAGS", None) if device.platform == "tpu" else None
+    try:
+        yield
+    finally:
+        if flags is not None:
+            os.environ["XLA_FLAGS"] = flags
+
+
 def this_machine() -> Target:
     """The devices that jax has here, and the memory that they say they have."""
     devices = jax.devices()
@@ -161,16 +173,3 @@ def _free_host_memory() -> int:
         return free * 1024
     except (OSError, StopIteration):  # no Linux
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def unseen_gpu() -> str | None:
-    """A line about a GPU of this machine that jax doesn't use, or None."""
-    if jax.default_backend() != "cpu" or not os.path.isdir("/proc/driver/nvidia/gpus"):
-        return None
-    count = len(os.listdir("/proc/driver/nvidia/gpus"))
-    if not count:
-        return None
-    return (
-        f"this machine has {count} NVIDIA GPU{'s' * (count > 1)} that jax doesn't see: it runs on the CPU. "
-        "pip install 'ssl_jax[gpu]', and see that JAX_PLATFORMS doesn't say cpu"
-    )

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What scale costs: bytes that a device sends in a step, and memory it needs, from 4 to 4,096 chips.
+
+    python benchmarks/scale.py > table.md
+
+BERT-large's step compiled by the TPU compiler for v5p slices, 32 rows of 128 a chip (a chip's work stays
+the same), once with the parameters copied (data) and once with them sharded (fsdp).  Needs ssl_jax[plan] and no
+TPU; about a minute a line on 2 cores.
+"""
+
+import argparse
+import dataclasses
+import sys
+
+from ssl_jax import config
+from ssl_jax.parallel import MeshConfig
+from ssl_jax.plan import topology
+from ssl_jax.plan.look import View, look
+from ssl_jax.plan.ready import ready
+
+SHAPES = ("2x2x1", "2x2x4", "4x4x4", "4x8x8", "8x8x16", "16x16x16")
+ROWS = 32  # of a chip
+MOST_FSDP = 1024  # BERT-large's width: no axis can be cut finer
+KINDS = ("all-reduce", "reduce-scatter", "all-gather", "all-to-all", "collective-permute")
+
+
+def meshes(chips: int) -> dict[str, MeshConfig]:
+    return {"data": MeshConfig(), "fsdp": MeshConfig(fsdp=min(chips, MOST_FSDP))}
+
+
+def line(shape: str, name: str, view: View) -> str:
+    memory, mesh = view.memory, view.program.layout.mesh
+    sent = {kind: sum(s.bytes for s in view.compiled.sent if s.kind == kind) / 1e6 for kind in KINDS}
+    state = memory.parameters + memory.moments
+    axes = " x ".join(f"{axis} {size:,}" for axis, size in mesh.shape.items() if size > 1)
+    cells = [f"{mesh.size:,}", shape, axes, f"{state / 2**20:,.0f}", f"{memory.temporaries / 2**20:,.0f}"]
+    cells += [f"{sent[kind]:,.0f}" for kind in KINDS]
+    cells += [f"{sum(sent.values()):,.0f}", f"{view.compiled.seconds:.0f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_argument("--shapes", nargs="+", default=SHAPES, help="of v5p slices")
+    arguments.add_argument("--meshes", nargs="+", default=["data", "fsdp"], choices=["data", "fsdp"])
+    given = arguments.parse_args()
+    experiment, _, _ = config.load_recipe("bert_large")
+    tokenizer = ready(experiment).tokenizer
+    head = ["chips", "v5p", "mesh", "state, MiB", "temporaries, MiB", *(f"{kind}, MB" for kind in KINDS)]
+    head += ["sent, MB", "compiled in, s"]
+    print(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}", flush=True)
+    for name in given.meshes:
+        for shape in given.shapes:
+            target = topology.target_of(f"v5p:{shape}")
+            print(f"compile {name} for {target.name}", file=sys.stderr, flush=True)
+            chips = len(target.devices)
+            loop = dataclasses.replace(experiment.loop, batch_size=ROWS * chips, micro_batch=None)
+            made = dataclasses.replace(experiment, mesh=meshes(chips)[name], loop=loop)
+            print(line(shape, name, look(made, tokenizer, target, loop.duration.n)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
