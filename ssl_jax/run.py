@@ -26,7 +26,7 @@ from ssl_jax.loop.loop import StepInfo, Stop, train
 from ssl_jax.loop.save import Save
 from ssl_jax.loop.state import State, born
 from ssl_jax.loop.trackers import Copies, JsonLines, cut_after, read_lines
-from ssl_jax.source import find
+from ssl_jax.source import find, find_saved
 from ssl_jax.tasks.corpus import TaskData, open_task
 from ssl_jax.types import UserError
 from ssl_jax.weights import adopt, branch_point
@@ -68,7 +68,7 @@ def main(
             corpus = prepare(experiment, console)
             place.keep_tokenizer(corpus.tokenizer_dir) if first_process else None
             console.status("compiling the step")
-            setup = assemble(experiment, corpus, place.resolved(), console.warn)
+            setup = assemble(experiment, corpus, resolved_of(place, branch), console.warn)
             check_identity(place, setup, corpus, branch, first_process)
         parallel.agree(data=setup.plan.fingerprint)
         console.print(describe(setup))
@@ -88,6 +88,13 @@ def main(
             console.warn(stop.reason) if stop.status == 3 else console.print(stop.reason)
             return stop.status
     return 0
+
+
+def resolved_of(place: Workdir, branch: str | None) -> dict[str, Any]:
+    """What birth fixed: of this run or, before its own, of the run that it branches off."""
+    if branch is None or place.resolved():
+        return place.resolved()
+    return {"vocab_shards": find_saved(branch).vocab_shards}
 
 
 def prepare(experiment: Experiment, console: Any) -> data.Corpus | TaskData:
