@@ -28,7 +28,7 @@ from ssl_jax.loop.save import Save
 from ssl_jax.loop.state import State, born
 from ssl_jax.loop.trackers import Copies, JsonLines, cut_after, read_lines
 from ssl_jax.plan.start import advice, fitted, out_of_memory, outlook
-from ssl_jax.source import find
+from ssl_jax.source import find, find_saved
 from ssl_jax.tasks.corpus import TaskData, open_task
 from ssl_jax.types import Failure, Meta, UserError
 from ssl_jax.weights import adopt, branch_point
@@ -75,7 +75,7 @@ def main(
         stack.enter_context(advised(experiment, meta_of(corpus, 1)))
         with parallel.together():
             console.status("compiling the step")
-            setup = assemble(experiment, corpus, place.resolved(), console.warn)
+            setup = assemble(experiment, corpus, resolved_of(place, branch), console.warn)
             check_identity(place, setup, corpus, branch, first_process)
         parallel.agree(data=setup.plan.fingerprint)
         console.print(f"{describe(setup)}\n{outlook(setup)}")
@@ -95,6 +95,13 @@ def main(
             console.warn(stop.reason) if stop.status == 3 else console.print(stop.reason)
             return stop.status
     return 0
+
+
+def resolved_of(place: Workdir, branch: str | None) -> dict[str, Any]:
+    """What birth fixed: of this run or, before its own, of the run that it branches off."""
+    if branch is None or place.resolved():
+        return place.resolved()
+    return {"vocab_shards": find_saved(branch).vocab_shards}
 
 
 @contextlib.contextmanager

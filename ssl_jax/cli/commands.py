@@ -104,7 +104,7 @@ def _with_data(experiment: Experiment, args: argparse.Namespace) -> Experiment:
 def _meeting(args: argparse.Namespace, console: Console) -> Any:
     """Where several processes meet; None for one, and where only jax can find out which this is."""
     args.workdir = args.workdir or Path("runs") / config.name_of(args.recipe)  # and place of an error.log
-    seat = parallel.seat(args.coordinator, args.num_processes, args.process_id)
+    seat = parallel.seat(args.coordinator, args.num_processes, args.process_id, auto=args.distributed)
     if seat is None:
         return contextlib.nullcontext()
     return parallel.Meeting(

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kinds of numbers that arguments take, each with its complaint."""
+"""Kinds of values that arguments take, each with its complaint."""
 
 import argparse
+from pathlib import Path
 
 
 def count(text: str) -> int:
@@ -28,6 +29,14 @@ def part(text: str) -> tuple[int, int]:
     if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
         raise argparse.ArgumentTypeError(f"{text} is no part I/N with I from 0 to N-1, as in 0/32")
     return int(part), int(parts)
+
+
+def folder(text: str) -> Path:
+    if "://" in text:
+        raise argparse.ArgumentTypeError(
+            f"{text} is a URL; a run needs a folder, on a disk that all hosts share"
+        )
+    return Path(text)
 
 
 def size(text: str) -> int:

@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from ssl_jax.cli.kinds import count, number, part, positive, shares, size
+from ssl_jax.cli.kinds import count, folder, number, part, positive, shares, size
 
 RECIPE = "a Python file whose config() returns an Experiment, FILE.py:FUNCTION, or a shipped recipe's name"
 
@@ -51,7 +51,9 @@ def add_recipe_file(sub: argparse.ArgumentParser) -> None:
 
 def _add_run(sub: argparse.ArgumentParser) -> None:
     add_recipe(sub)
-    sub.add_argument("--workdir", type=Path, metavar="DIR", help="where the run lives (default: runs/RECIPE)")
+    sub.add_argument(
+        "--workdir", type=folder, metavar="DIR", help="where the run lives (default: runs/RECIPE)"
+    )
     sub.add_argument("--fresh", action="store_true", help="remove the run in the workdir, and start again")
     several = sub.add_argument_group(
         "several processes", "the same command in each; schedulers are recognised"

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 import jax
 import numpy as np
 
+from ssl_jax.parallel import cluster
 from ssl_jax.parallel.meeting import status_of
 from ssl_jax.parallel.notes import Seat
 from ssl_jax.types import Failure, Told, UserError
@@ -24,34 +25,20 @@ def seat(
     coordinator: str | None = None,
     num_processes: int | None = None,
     process_id: int | None = None,
+    *,
+    auto: bool = False,
     env: Mapping[str, str] = os.environ,
 ) -> Seat | None:
-    """Which of several processes this is, by the flags, our variables or a scheduler's; None: the only one.
+    """Which of several processes this is, by the flags, our variables or a scheduler; None: the only one, or
+    only jax can find out.  Uses no device.
 
-    Uses no device.  Of the schedulers that jax.distributed reads, Slurm, Open MPI and GKE's TPU pods tell by
-    their environment; a TPU VM outside GKE asks its metadata server, so initialize(auto=True) is for it.
     Arguments and errors: as those of `initialize`.
     """
     if given := _given(coordinator, num_processes, process_id):
         address, count, number = given
         return Seat(number, count, address) if count > 1 else None
-    if cluster := _cluster(env):
-        return Seat(*cluster)
-    return None
-
-
-def _cluster(env: Mapping[str, str]) -> tuple[int, int] | None:
-    """(this process, how many there are) by a scheduler's variables, numbered as jax.distributed does."""
-    if int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in env:
-        return int(env["SLURM_PROCID"]), int(env["SLURM_STEP_NUM_TASKS"])
-    if int(env.get("OMPI_COMM_WORLD_SIZE", "1")) > 1:
-        return int(env["OMPI_COMM_WORLD_RANK"]), int(env["OMPI_COMM_WORLD_SIZE"])
-    hosts = (env.get("TPU_PROCESS_ADDRESSES") or env.get("TPU_WORKER_HOSTNAMES", "")).split(",")
-    slices = int(env.get("MEGASCALE_NUM_SLICES") or 1)
-    if len(hosts) * slices > 1 and "TPU_WORKER_ID" in env:
-        number = int(env.get("MEGASCALE_SLICE_ID") or 0) * len(hosts) + int(env["TPU_WORKER_ID"])
-        return number, len(hosts) * slices
-    return None
+    found = cluster.of_environment(env) or (cluster.of_tpu_vm() if auto else None)
+    return Seat(*found) if found else None
 
 
 def _given(
@@ -93,7 +80,7 @@ def initialize(
     Raises UserError where the three are given in part or do not fit, Failure where jax finds no coordinator.
     """
     given = _given(coordinator, num_processes, process_id)
-    if given is None and not auto and _cluster(os.environ) is None:
+    if given is None and not auto and cluster.of_environment(os.environ) is None:
         return False
     coordinator, num_processes, process_id = given or (None, None, None)
     if jax.config.jax_platforms == "cpu":

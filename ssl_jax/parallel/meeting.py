@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from ssl_jax.parallel.door import Door, call, split, trouble
-from ssl_jax.parallel.notes import Note, Notes, Seat, Verdict, difference, read
+from ssl_jax.parallel.notes import Note, Notes, Seat, Verdict, apart, read, unequal
 from ssl_jax.types import Failure, Told, UserError
 
-CLOCKS = 5.0  # seconds that two clocks may differ
 SAY_FIRST, SAY_EVERY = 10.0, 60.0  # seconds
 
 
@@ -68,9 +67,8 @@ class Meeting:
             return
         foreseen = isinstance(error, UserError | Failure)
         line = str(error) if foreseen else f"{type(error).__name__}: {error}"
-        # What nobody foresaw is reported with its traceback by the process that knows it.
-        verdict = self._meet(replace(self._note, mistake=(status_of(error), line), spoken=not foreseen))
-        if foreseen:
+        verdict = self._meet(replace(self._note, mistake=(status_of(error), line)))
+        if foreseen:  # what nobody foresaw goes on up, to be reported with its traceback
             raise Told(verdict.status) from error
 
     def attend(self, facts: Any) -> None:
@@ -99,13 +97,14 @@ class Meeting:
             while True:
                 self._post()
                 self._notes.look()
+                self._look_for_twin()
                 callers = at.notes() if at else {}
                 status, line = self._judge(callers)
                 missing = self._missing()
                 if line or not missing:
                     break
                 self._tell(missing)
-                time.sleep(self._beat)
+                self._pause()
             wrong = self._note if self._note.mistake else self._wrong(callers)
             if line and not (wrong and wrong.spoken):
                 self._complain(line)
@@ -126,19 +125,17 @@ class Meeting:
         """Tells all that are there; of a mistake also those that come later."""
         beats, everyone, told = 0, set(range(1, self.seat.num_processes)), {}
         while True:
-            told |= {**(at.notes() if at else {}), **self._notes.alive()}
-            verdict = Verdict([note.nonce for note in told.values()], status)
+            present = {**(at.notes() if at else {}), **self._notes.alive()}
+            told |= {note.nonce: process for process, note in present.items()}
+            verdict = Verdict(list(told), status)
             self._write("verdict", verdict)
             if at:
                 at.verdict = asdict(verdict)
             beats += 1
-            late = self._waited > self.seconds + self._settle
-            if status == 0 or late or (everyone <= told.keys() and beats > 3):
+            late = self._waited > self.seconds + self._settle or (self._mute and not at)
+            if status == 0 or late or (everyone <= set(told.values()) and beats > 3):
                 return verdict
-            try:
-                time.sleep(self._beat)
-            except BaseException:  # a signal: whoever comes now will find nobody
-                raise Told(status) from None
+            self._pause(status)
             self._post()
             self._notes.look()
 
@@ -164,7 +161,11 @@ class Meeting:
             return wrong.mistake[0], f"{wrong.who}: {wrong.mistake[1]}"
         alive = self._notes.alive()
         for process, note in alive.items():
-            if process != 0 and (line := self._unequal(note) or self._apart(note)):
+            if process != 0 and (
+                line := unequal(self._note, note)
+                or apart(self._note, note, self._clock())
+                or self._lost(note)
+            ):
                 return 2, line
         for process, note in callers.items():
             if process not in alive and self._notes.since(note.nonce) > self._settle:
@@ -174,31 +175,8 @@ class Meeting:
                 )
         return (1, self._gave_up(self._missing())) if self._waited > self.seconds else (0, "")
 
-    def _unequal(self, note: Note) -> str | None:
-        """What a process has that process 0 hasn't."""
-        mine = self._note
-        for option, here, there in (
-            ("--num-processes", mine.num_processes, note.num_processes),
-            ("--coordinator", mine.coordinator, note.coordinator),
-        ):
-            if here != there:
-                return f"{note.who} was started with {option} {there}, {mine.who} with {here}"
-        if note.facts is None or not (found := difference(mine.facts, note.facts)):
-            return None
-        name, here, there = found
-        return (
-            f"{name} is {there} in {note.who} and {here} in {mine.who}: all must start from the same files "
-            "and packages"
-        )
-
-    def _apart(self, note: Note) -> str | None:
-        """A clock that is off, or a process that doesn't find process 0 at the coordinator's address."""
-        for seconds, word in ((note.time - self._clock(), "ahead of"), (note.behind, "behind")):
-            if seconds > CLOCKS:
-                return (
-                    f"the clock of {note.who} is {seconds:.0f} s {word} that of {self._note.host}: set both "
-                    "by NTP"
-                )
+    def _lost(self, note: Note) -> str | None:
+        """That a process finds process 0 neither by its note nor at the coordinator's address."""
         if self._found(note) or self._notes.since(note.nonce) < self._settle:
             return None
         if note.heard != self._note.nonce:
@@ -214,7 +192,8 @@ class Meeting:
         me = self._note.nonce
         while True:
             self._post()
-            self._notes.look([0])
+            self._notes.look([0, self.seat.process])
+            self._look_for_twin()
             leader = self._notes.alive().get(0)
             if leader:
                 behind = max(self._note.behind, leader.time - self._clock())
@@ -226,7 +205,7 @@ class Meeting:
                 self._alone()
                 if self._note.spoken and (self._mute or self._waited > self.seconds + self._settle):
                     return Verdict([me], self._note.mistake[0])
-            time.sleep(self._beat)
+            self._pause(self._note.mistake[0] if self._note.mistake else 0)
 
     def _alone(self) -> None:
         """Process 0 hears nothing from here: the first of those that are there speaks."""
@@ -258,6 +237,21 @@ class Meeting:
             return None
 
     # ----------------------------------------------------------------------------------- together
+
+    def _look_for_twin(self) -> None:
+        twin = self._notes.alive().get(self.seat.process)
+        if twin and twin.nonce != self._note.nonce:
+            line = f"two processes have the number {twin.process}, on {twin.host} and {self._note.host}"
+            self._note = replace(self._note, mistake=self._note.mistake or (2, line))
+
+    def _pause(self, status: int = 0) -> None:
+        """A beat.  A signal ends a process whose exit status is known with that."""
+        try:
+            time.sleep(self._beat)
+        except BaseException:
+            if status:
+                raise Told(status) from None
+            raise
 
     def _post(self) -> None:
         self._note = replace(self._note, beat=self._note.beat + 1, time=self._clock())

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+CLOCKS = 5.0  # seconds that two clocks may differ
+
 
 @dataclass(frozen=True)
 class Seat:
@@ -117,3 +119,28 @@ def difference(here: Any, there: Any, name: str = "") -> tuple[str, Any, Any] | 
             if found := difference(here.get(key), there.get(key), f"{name}.{key}".lstrip(".")):
                 return found
     return name, here, there
+
+
+def unequal(here: Note, there: Note) -> str | None:
+    """What a process has that this one hasn't, as a line; None where both could train together."""
+    for option, mine, theirs in (
+        ("--num-processes", here.num_processes, there.num_processes),
+        ("--coordinator", here.coordinator, there.coordinator),
+    ):
+        if mine != theirs:
+            return f"{there.who} was started with {option} {theirs}, {here.who} with {mine}"
+    if there.facts is None or not (found := difference(here.facts, there.facts)):
+        return None
+    name, mine, theirs = found
+    return (
+        f"{name} is {theirs} in {there.who} and {mine} in {here.who}: all must start from the same files and "
+        "packages"
+    )
+
+
+def apart(here: Note, there: Note, now: float) -> str | None:
+    """That the other's clock is off.  How long a note took is not known: both see a lower bound."""
+    for seconds, word in ((there.time - now, "ahead of"), (there.behind, "behind")):
+        if seconds > CLOCKS:
+            return f"the clock of {there.who} is {seconds:.0f} s {word} that of {here.host}: set both by NTP"
+    return None

@@ -13,7 +13,7 @@ import pytest
 
 from ssl_jax.cli import commands, errors
 from ssl_jax.cli.main import main, parser
-from ssl_jax.types import Failure, UserError
+from ssl_jax.types import Failure, Told, UserError
 
 RECIPE = """
 from pathlib import Path
@@ -88,6 +88,7 @@ def test_python_m_prints_the_version():
         (["pretrain", "x", "--from", "a", "--branch", "b@1"], "not allowed with"),
         (["inspect", "x", "--batch", "-1"], "not a whole number, 0 or more"),
         (["inspect", "x", "--step", "0"], "not a whole number, 1 or more"),
+        (["pretrain", "x", "--workdir", "gs://b/x"], "gs://b/x is a URL; a run needs a folder"),
         (["--nothing"], "no option --nothing"),
     ],
 )
@@ -163,6 +164,12 @@ def test_exit_status_and_line(error, status, said, acts, capsys):
 def test_a_commands_own_status_comes_out(returned, status, acts):
     acts(lambda args, console: returned)
     assert main(["prepare", "bert_tiny"]) == status
+
+
+def test_what_another_process_has_said_is_not_said_again(acts, capsys):
+    acts(fails(Told(2)))
+    assert main(["prepare", "bert_tiny"]) == 2
+    assert capsys.readouterr() == ("", "")
 
 
 def test_an_unforeseen_error_names_the_log_that_holds_its_traceback(acts, capsys, tmp_path):

@@ -122,9 +122,9 @@ def make_place(folder: Path, compiled: Path) -> Place:
     return Place(folder, {**os.environ, **mine})
 
 
-def end(process: subprocess.Popen, status: int) -> tuple[str, str]:
+def end(process: subprocess.Popen, status: int, seconds: float = 180) -> tuple[str, str]:
     try:
-        out, err = process.communicate(timeout=180)
+        out, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         out, err = process.communicate()

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start-up of several processes."""
 
+import http.server
 import os
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -20,6 +22,32 @@ TWO_SLICES = {"MEGASCALE_NUM_SLICES": "2", "MEGASCALE_SLICE_ID": "1"}
 def no_cluster(monkeypatch):
     for name in (distributed.COORDINATOR, distributed.NUM_PROCESSES, distributed.PROCESS_ID):
         monkeypatch.delenv(name, raising=False)
+
+
+def test_a_host_of_a_tpu_slice_asks_its_metadata_server(monkeypatch):
+    """Two slices of two hosts; the second host of the second slice.  Without an answer only jax can know."""
+    told = {
+        "agent-worker-number": "1",
+        "worker-network-endpoints": "a:1:10.0.0.1,b:2:10.0.0.2",
+        "tpu-env": "ZONE: 'z'\nMEGASCALE_NUM_SLICES: '2'\nMEGASCALE_SLICE_ID: '1'\n",
+    }
+
+    class Metadata(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked_rightly = self.headers["Metadata-Flavor"] == "Google"
+            self.send_response(200 if asked_rightly else 403)
+            self.end_headers()
+            self.wfile.write(told[self.path.rpartition("/")[2]].encode())
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("localhost", 0), Metadata) as server:
+        monkeypatch.setenv("GCE_METADATA_IP", f"localhost:{server.server_port}")
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert parallel.seat(auto=True) == Seat(3, 4) and parallel.seat() is None
+        server.shutdown()
+    assert parallel.seat(auto=True) is None
 
 
 def test_one_process_needs_nothing():

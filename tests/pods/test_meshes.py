@@ -3,6 +3,7 @@
 
 import dataclasses
 import logging
+import shutil
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from ssl_jax.config import load_recipe
 from ssl_jax.loop.kept import saved_steps
 from ssl_jax.loop.loop import Steps
 from ssl_jax.optim import Constant
+from ssl_jax.workdir import Workdir
 from tests.end_to_end.runs import curve, make_place
 
 FAST = dict(data=2, fsdp=2, tensor=2)
@@ -93,6 +95,24 @@ def test_a_run_on_eight_devices_follows_one_device_and_moves_to_another_mesh(rec
     moved = go(recipe, tmp_path / "run", parallel.MeshConfig(**other), 12)
     assert saved_steps(tmp_path / "run" / "checkpoints") == [9, 12]
     assert_follows(moved, single)
+
+
+@pytest.mark.slow
+def test_a_vocabulary_padded_for_one_tensor_axis_goes_on_with_another(recipe, tmp_path):
+    """300 pieces are padded to 384 for one shard and would be to 512 for two: a resumed run and a branch keep
+    what birth chose, and follow the run that stayed where it was."""
+    tokenizer = dataclasses.replace(recipe.text.tokenizer, vocab_size=300)
+    small = dataclasses.replace(recipe, text=dataclasses.replace(recipe.text, tokenizer=tokenizer))
+    born, moved, branched = (tmp_path / name for name in ("born", "moved", "branched"))
+    go(small, born, parallel.MeshConfig(data=8), 3)
+    shutil.copytree(born, moved)
+    there = parallel.MeshConfig(**FAST)
+    branch = dataclasses.replace(small, mesh=there)
+    assert run.main(branch, branched, console=Console(), branch=f"{born}@3") == 0
+    stayed = go(small, born, parallel.MeshConfig(data=8))
+    assert_follows(go(small, moved, there), stayed)
+    assert_follows([stayed[3], *curve(branched)], stayed[3:])
+    assert {Workdir(place).resolved()["vocab_shards"] for place in (born, moved, branched)} == {1}
 
 
 def test_the_step_compiles_once(recipe, tmp_path, caplog):
