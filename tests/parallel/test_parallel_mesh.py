@@ -2,6 +2,7 @@
 """Meshes, rules and shardings."""
 
 import math
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +52,52 @@ def test_a_shape_multiplies_to_the_devices_or_is_refused(num_devices, data, fsdp
 def test_a_mesh_that_does_not_fit_names_both_numbers(axes, text):
     with pytest.raises(UserError, match=text):
         parallel.MeshConfig(**axes).make()
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A device of a pod that nobody here owns: slices of 2 x 4."""
+
+    id: int
+    slice_index: int
+    process_index: int = 0
+    core_on_chip: int = 0
+    platform: str = "tpu"
+    device_kind: str = "TPU v5 lite"
+
+    @property
+    def coords(self):
+        return self.id % 2, self.id // 2 % 4, 0
+
+
+def test_data_goes_from_slice_to_slice_and_all_else_stays_inside():
+    chips = [Chip(id=8 * part + i, slice_index=part) for part in (1, 0) for i in range(8)]
+    mesh = parallel.MeshConfig(data=4, fsdp=2, context=2).make(chips)
+    assert dict(mesh.shape) == {"data": 4, "fsdp": 2, "tensor": 1, "context": 2}
+    of_slice = [{chip.slice_index for chip in row.flat} for row in mesh.devices]
+    assert of_slice == [{0}, {0}, {1}, {1}]
+    assert sorted(chip.id for chip in mesh.devices.flat) == list(range(16))
+
+
+@pytest.mark.parametrize(
+    ("axes", "missing", "text"),
+    [
+        ({"fsdp": 16, "data": 1}, 0, "data=1 over 2 slices of 8 and 8 devices: only data crosses slices"),
+        ({"data": 3, "fsdp": 5}, 1, "data=3 over 2 slices of 8 and 7 devices"),
+    ],
+)
+def test_slices_that_data_does_not_divide_over_are_refused(axes, missing, text):
+    chips = [Chip(id=i, slice_index=i // 8) for i in range(16 - missing)]
+    with pytest.raises(UserError, match=text):
+        parallel.MeshConfig(**axes).make(chips)
+
+
+def test_a_rule_names_axes_that_there_are():
+    with pytest.raises(UserError, match=r"mesh\.rules\.mlp: no axis 'model'; there are data, fsdp"):
+        parallel.Rules(mlp="model")
+    sequence = parallel.MeshConfig(tensor=4, rules=parallel.Rules(norm_length=("context", "tensor")))
+    mesh = sequence.make()
+    assert sequence.rules.parts("norm_length", mesh) == 4 and sequence.rules.parts("length", mesh) == 1
 
 
 def specs(names, shape, *, rules=RULES, **axes):

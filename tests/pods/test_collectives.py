@@ -7,85 +7,33 @@ or gathered positions show in a collective by its number of elements, however XL
 """
 
 import functools
-import math
-import re
-from typing import NamedTuple
 
 import jax
 import numpy as np
 import pytest
 
-from ssl_jax import nn, optim, parallel
+from ssl_jax import parallel
 from ssl_jax.data import Pairs
-from ssl_jax.loop.guards import NonFinite
-from ssl_jax.loop.state import draw
-from ssl_jax.loop.step import make_step
 from ssl_jax.models import BertConfig
 from ssl_jax.objectives import BertPretraining
 from tests.objectives.fakes import meta
+from tests.pods.programs import Sent, collectives, programs
 
 ROWS, LENGTH = 8 * 2 * 17, 13
 DATA, FSDP = dict(data=8), dict(data=4, fsdp=2)
-KINDS = "all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all|collective-broadcast"
 
 
-class Sent(NamedTuple):
-    """One array of one collective, as each device holds it."""
-
-    kind: str
-    shape: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def of_rows(self) -> bool:
-        return self.size % 17 == 0 or self.size % LENGTH == 0
-
-
-def collectives(text: str) -> list[Sent]:
-    """Operands and results of the collectives of an HLO module."""
-    found = []
-    shape_of = dict(re.findall(r"^\s*(?:ROOT )?(%?[\w.-]+) = (.*?) [\w-]+\(", text, re.MULTILINE))
-    for result, kind, operands in re.findall(rf"= (.*?) ({KINDS})(?:-start)?\((.*?)\)", text):
-        for typed in (result, *(shape_of.get(name, name) for name in re.findall(r"%[\w.-]+", operands))):
-            for dims in re.findall(r"\w+\[([\d,]*)\]", typed):
-                found.append(Sent(kind, tuple(int(n) for n in dims.split(",") if n)))
-    return found
+def of_rows(entry: Sent) -> bool:
+    return entry.size % 17 == 0 or entry.size % LENGTH == 0
 
 
 @functools.cache
 def step_program(accumulation: int, **axes: int):
     """(shapes of the parameters, collectives) of a training step on this mesh."""
-    known = meta(60)
-    objective = BertPretraining(plan=Pairs(length=LENGTH)).bind(known)
     config = BertConfig(num_layers=2, dim=32, num_heads=4, mlp_dim=48, max_positions=16)
-    mesh, rules = parallel.MeshConfig(**axes).make(), parallel.Rules()
-    settings, guards = optim.Optim(peak_lr=1e-3), (NonFinite(),)
-
-    def build(rngs):
-        trunk = config.bind(known).build(rngs)
-        return nn.Model(trunk, objective.heads(trunk, rngs))
-
-    make_tx = functools.partial(optim.build, settings)
-    blueprint, tx = draw(build, objective, make_tx, guards, averaged=False, mesh=mesh, rules=rules)
-    schedule = optim.schedule(settings, 100)
-    step = make_step(blueprint.graphdef, objective, tx, schedule, guards, seed=0, accumulation=accumulation)
-    rows = parallel.batch_sharding(mesh)
-    row = jax.ShapeDtypeStruct((), np.uint32)
-    spec = {**objective.spec(), "row_id": row, "row_hash": row, "valid": jax.ShapeDtypeStruct((), bool)}
-    batch = {name: jax.ShapeDtypeStruct((ROWS, *x.shape), x.dtype) for name, x in spec.items()}
-    with parallel.use(mesh, rules):
-        jitted = jax.jit(
-            step,
-            donate_argnums=0,
-            in_shardings=(blueprint.shardings, rows),
-            out_shardings=(blueprint.shardings, None),
-            compiler_options=parallel.once(mesh),  # only LLVM's part, which comes after, is cut short
-        )
-        text = jitted.lower(blueprint.shapes, batch).compile().as_text()
-    return blueprint.shapes.params, collectives(text)
+    objective, mesh = BertPretraining(plan=Pairs(length=LENGTH)), parallel.MeshConfig(**axes).make()
+    ours = programs(objective, config, meta(60), ROWS, mesh)
+    return ours.blueprint.shapes.params, collectives(ours.step(accumulation))
 
 
 @pytest.mark.parametrize(
@@ -100,9 +48,9 @@ def step_program(accumulation: int, **axes: int):
 )
 def test_no_collective_touches_hidden_states(axes, accumulation):
     params, sent = step_program(accumulation, **axes)
-    assert not any(Sent("", leaf.shape).of_rows for leaf in jax.tree.leaves(params))
+    assert not any(of_rows(Sent("", leaf.shape)) for leaf in jax.tree.leaves(params))
     assert sent
-    assert not [entry for entry in sent if entry.of_rows]
+    assert not [entry for entry in sent if of_rows(entry)]
 
 
 @pytest.mark.parametrize("accumulation", [1, pytest.param(2, marks=pytest.mark.slow)])
@@ -120,4 +68,4 @@ def test_hidden_states_are_found_where_they_are_sent():
     rows = parallel.batch_sharding(parallel.MeshConfig().make())
     x = jax.ShapeDtypeStruct((ROWS, 32), np.float32, sharding=rows)
     text = jax.jit(lambda x: x @ x.T).lower(x).compile().as_text()
-    assert any(entry.of_rows for entry in collectives(text))
+    assert any(of_rows(entry) for entry in collectives(text))
