@@ -74,7 +74,7 @@ def single(recipe, tmp_path_factory):
     """Twelve steps on one device."""
     first, make = jax.devices()[:1], parallel.MeshConfig.make
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel.MeshConfig, "make", lambda self: make(self, first))
+        patch.setattr(parallel.MeshConfig, "make", lambda self, devices: make(self, first))
         return go(recipe, tmp_path_factory.mktemp("single") / "run", parallel.MeshConfig(), 12)
 
 
