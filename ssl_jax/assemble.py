@@ -25,7 +25,7 @@ from ssl_jax.loop.state import Blueprint, State, draw
 from ssl_jax.loop.step import make_evaluation, make_step
 from ssl_jax.tasks.base import HELDOUT, Predicted
 from ssl_jax.tasks.corpus import TaskData
-from ssl_jax.types import Mean, Meta, OpenPlan, UserError
+from ssl_jax.types import Meta, OpenPlan, UserError
 
 HELDOUT_SEED = 1 << 32  # added to the seed: held-out masks are drawn apart from the training masks
 
@@ -138,31 +138,33 @@ class Program:
     batch: dict[str, jax.ShapeDtypeStruct]  # the whole global batch
 
     def lower(self) -> jax.stages.Lowered:
-        shardings, rows = self.blueprint.shardings, self.layout.rows
-        with parallel.use(self.layout.mesh, self.layout.rules):
-            return jax.jit(
-                self.step,
-                donate_argnums=0,
-                in_shardings=(shardings, rows),
-                out_shardings=(shardings, self.layout.replicated),
-            ).lower(self.blueprint.shapes, self.batch)
+        blueprint, layout = self.blueprint, self.layout
+        jitted = jax.jit(
+            self.step,
+            donate_argnums=0,
+            in_shardings=(blueprint.shardings, layout.rows),
+            out_shardings=(blueprint.shardings, layout.replicated),
+        )
+        with parallel.use(layout.mesh, layout.rules):
+            return jitted.lower(blueprint.shapes, self.batch)
 
     def coefs(self) -> dict[str, float]:
         """Term -> its share in the loss."""
-        with parallel.use(self.layout.mesh, self.layout.rules):
-            means = jax.eval_shape(self._terms, *self._of())
-        return {name: mean.coef for name, mean in means.items()}
+        return {name: mean.coef for name, mean in self._of_terms(jax.eval_shape).items()}
 
     def flops_per_row(self) -> float:
         """FLOPs of forward and backward by our formula."""
+        return self._of_terms(flops.train_flops) / self.layout.batch_size
+
+    def _of_terms(self, what: Callable[..., Any]) -> Any:
+        """what(the loss's terms, the shapes of its arguments)."""
+        shapes, graphdef = self.blueprint.shapes, self.blueprint.graphdef
+
+        def terms(params, extra, batch):
+            return self.bound.objective.loss(nn.merge(graphdef, params), extra, batch, None)
+
         with parallel.use(self.layout.mesh, self.layout.rules):
-            return flops.train_flops(self._terms, *self._of()) / self.layout.batch_size
-
-    def _terms(self, params: Any, extra: Any, batch: Any) -> dict[str, Mean]:
-        return self.bound.objective.loss(nn.merge(self.blueprint.graphdef, params), extra, batch, None)
-
-    def _of(self) -> tuple[Any, Any, Any]:
-        return self.blueprint.shapes.params, self.blueprint.shapes.extra, self.batch
+            return what(terms, shapes.params, shapes.extra, self.batch)
 
 
 def program(bound: Bound, layout: Layout, num_steps: int) -> Program:

@@ -11,7 +11,7 @@ import jax
 from ssl_jax.assemble import Program, bind, lay_out, program
 from ssl_jax.experiment import Experiment
 from ssl_jax.plan import hlo, topology, traffic
-from ssl_jax.plan.memory import Memory, by_estimate, of_compiled, of_refusal
+from ssl_jax.plan.memory import Memory, by_estimate, of_compiled, of_refusal, of_state
 from ssl_jax.plan.topology import Target
 from ssl_jax.types import Meta, UserError
 
@@ -55,6 +55,9 @@ def look(
     made = program(bind(experiment, meta), layout, num_steps)
     if devices is None and not target.compiles:
         return View(made, by_estimate(made, target.capacity), None)
+    alone = Memory(**of_state(made), temporaries=0, capacity=target.capacity)
+    if not alone.fits:  # nothing that a compiler does could help
+        return View(made, alone, None)
     begin = time.perf_counter()
     try:
         with topology.environment_of(layout.mesh.devices.flat[0]):

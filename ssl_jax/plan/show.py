@@ -20,9 +20,7 @@ def show(plan: Plan, prepare: str, console: Any) -> None:
         console.print(f"{what}: {line}")
     if not plan.ready.everything:
         console.print(f"before chips are claimed: {prepare}")
-    console.table(
-        f"memory of a device, GiB{' (estimated)' * memory.estimated}", _memory_rows(plan), ("", "GiB")
-    )
+    console.table(f"memory of a device, GiB{' (estimated)' * memory.estimated}", _memory_rows(plan))
     best = plan.best
     if plan.change is not None:
         words = " ".join(f"--set {word}" for word in plan.change.sets)

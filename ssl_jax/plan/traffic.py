@@ -25,8 +25,8 @@ KINDS = (
     "collective-broadcast",
     "send",
 )
-# How XLA:TPU writes a collective between slices: the devices of its groups, and its kind.
-_TRANSFER = re.compile(r'_xla_megascale_target=\{\{.*?_xla_megascale_transfer_type="(\w+)"')
+# How XLA:TPU writes a collective between slices: its first group, as members or as a range, and its kind.
+_TRANSFER = re.compile(r'_xla_megascale_target="?\{+([\d,:]+)\}.*?_xla_megascale_transfer_type="(\w+)"')
 # What moves no data of its own, or is counted where its computation runs.
 _FREE = {
     "parameter",
@@ -70,17 +70,24 @@ def collectives(module: Module, slice_of: Sequence[int]) -> list[Sent]:
                 kind = "reduce-scatter"  # how XLA:TPU writes one
             size = sum(i.bytes for i in computation.operands(instruction))
             if transfer := _TRANSFER.search(instruction.rest):
-                kind, across = transfer[1].lower().replace("_", "-"), True
-                groups = [re.findall(r"\d+", transfer[0].partition("}")[0])]
+                kind, across = transfer[2].lower().replace("_", "-"), True
+                members = _members(transfer[1])
             else:
                 groups = groups_of(instruction, len(slice_of))
                 across = any(len({slice_of[d] for d in group}) > 1 for group in groups)
+                members = max(map(len, groups), default=1)
             entry = counts[kind, across]
             entry[0] += times
-            entry[1] += times * _ring(kind, size, max(map(len, groups), default=1))
+            entry[1] += times * _ring(kind, size, members)
     return [
         Sent(kind, across, round(n), size) for (kind, across), (n, size) in sorted(counts.items()) if size
     ]
+
+
+def _members(written: str) -> int:
+    """Of a group such as 1,2 or 1:4."""
+    first, colon, last = written.partition(":")
+    return int(last) - int(first) + 1 if colon else len(written.split(","))
 
 
 def _is_again(instruction: Instruction, chained: set[tuple[str, str]]) -> bool:

@@ -49,7 +49,7 @@ class Page:
         self.blocks = [(m["kind"], m["info"].strip(), m["body"]) for m in found]
         self.files = {info[7:-1]: body for _, info, body in self.blocks if info.startswith('title="')}
 
-    def ran(self, folder: Path, script: str) -> Ran:
+    def ran(self, folder: Path, script: str | None = None) -> Ran:
         """Every sh block in order, in a folder that has the page's files, after a Python script of them."""
         for name, body in self.files.items():
             (folder / name).write_text(body, encoding="utf-8")
@@ -60,7 +60,8 @@ class Page:
             "JAX_PLATFORMS": "cpu",
         }
         start = {"cwd": folder, "env": environment, "text": True, "encoding": "utf-8", "timeout": 600}
-        subprocess.run([sys.executable, script], check=True, **start)
+        if script is not None:
+            subprocess.run([sys.executable, script], check=True, **start)
         bodies = [body for kind, _, body in self.blocks if kind == "sh"]
         todo = [words for body in bodies for words in commands(body)]
         done = subprocess.run(

@@ -58,15 +58,20 @@ ENTRY %main (arg: f32[8,4]) -> f32[8,4] {
   %out = f32[8,4]{1,0} get-tuple-element(%loop), index=1
   %token = token[] after-all()
   %send.1 = (f32[8,4]{1,0}, u32[], token[]) send(%out, %token), channel_id=7, TRANSFER
+  %send.2 = (f32[8,4]{1,0}, u32[], token[]) send(%out, %token), channel_id=8, TO_EVERY_SLICE
   ROOT %sum = f32[8,4]{1,0} all-reduce(%out), channel_id=3, replica_groups=[2,2]<=[2,2]T(1,0), to_apply=%add
 }
 """
-MODULE = MODULE.replace(
-    "CHAIN", """replica_groups=mesh['x'=2,'y'=2] {'y'}, frontend_attributes={chain_id="0"}"""
-).replace(
-    "TRANSFER",
-    "is_host_transfer=true, frontend_attributes={_xla_megascale_target={{100000,200000},{100001,200001}},"
-    '_xla_megascale_transfer_type="ALL_REDUCE"}',
+MODULE = (
+    MODULE.replace("CHAIN", """replica_groups=mesh['x'=2,'y'=2] {'y'}, frontend_attributes={chain_id="0"}""")
+    .replace(
+        "TRANSFER",
+        "is_host_transfer=true, frontend_attributes={_xla_megascale_target={{100000,200000},{100001,200001}},"
+        '_xla_megascale_transfer_type="ALL_REDUCE"}',
+    )
+    .replace(
+        "TO_EVERY_SLICE", '{_xla_megascale_target="{1:2}x{0:1}",_xla_megascale_transfer_type="ALL_GATHER"}'
+    )
 )
 
 
@@ -76,6 +81,7 @@ def test_loops_chains_fusions_and_slices_are_counted_as_they_run():
     assert module.times["body"] == 12
     assert traffic.collectives(module, [0, 0, 1, 1]) == [
         Sent("all-gather", False, 12, 12 * 8 * 4 * 4),  # of two devices: each sends its own half
+        Sent("all-gather", True, 1, 8 * 4 * 4),
         Sent("all-reduce", True, 2, 2 * 2 * 8 * 4 * 4 / 2),  # one by transfer, one over groups {0, 2}, {1, 3}
         Sent("reduce-scatter", False, 12, 12 * 8 * 4 * 2 / 2),
     ]

@@ -2,14 +2,16 @@
 """A plan is of the program that a run compiles, and its numbers are those of counts by hand."""
 
 import dataclasses
+import json
 import re
 from types import SimpleNamespace
 
 import jax
 import pytest
 
-from ssl_jax import config, data, nn
+from ssl_jax import config, data, nn, parallel
 from ssl_jax.assemble import assemble, lay_out
+from ssl_jax.cli.main import main
 from ssl_jax.data import Pairs
 from ssl_jax.loop.loop import Epochs, Steps, Tokens
 from ssl_jax.objectives import BertPretraining
@@ -153,6 +155,81 @@ def test_what_transformers_cannot_express_is_refused_unless_no_export_is_wanted(
     odd = dataclasses.replace(experiment, objective=BertPretraining(plan=Pairs(length=small.LENGTH)))
     with pytest.raises(UserError, match=r"objective=BertPretraining on GptConfig.*--no-export"):
         planned(odd, topology.target_of("h100:8"))
+
+
+def test_a_state_that_is_too_large_alone_is_not_compiled():
+    target = dataclasses.replace(here(8), capacity=10_000)
+    seen = look(small.experiment(), StandIn(small.VOCAB), target, 40)
+    assert seen.compiled is None and not seen.memory.fits and seen.memory.temporaries == 0
+
+
+def test_more_rows_keep_more_and_remat_keeps_less():
+    def kept(*sets):
+        experiment = config.apply_sets(small.experiment(), sets)
+        seen = look(experiment, StandIn(small.VOCAB), topology.target_of("h100:8"), 40)
+        return memory.residual_bytes(seen.program)
+
+    one, two, full = kept("loop.micro_batch=1"), kept("loop.micro_batch=2"), kept("model.remat=FULL")
+    assert full < one < two == pytest.approx(2 * one, rel=0.05)
+
+
+def test_a_gpu_that_jax_does_not_see_is_said(tmp_path):
+    assert parallel.unseen_gpu(tmp_path) is None
+    for number in "01":
+        (tmp_path / "proc/driver/nvidia/gpus" / number).mkdir(parents=True)
+    assert "has 2 NVIDIA GPUs that jax doesn't see" in parallel.unseen_gpu(tmp_path)
+
+
+RECIPE = """
+from tests.plan import small
+
+def config():
+    return small.experiment(micro_batch=None)
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    file = tmp_path_factory.mktemp("recipe") / "recipe.py"
+    file.write_text(RECIPE)
+    return str(file)
+
+
+def test_the_command_says_what_fits_and_writes_it_as_json(recipe, tmp_path, capsys):
+    file = tmp_path / "plan.json"
+    words = ["plan", recipe, "--topology", "h100:8", "--price", "2", "--set", "seed=1", "--json", str(file)]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "fits on h100:8 (data 8): 40 steps of 32 rows x 16" in out
+    assert f"before chips are claimed: ssl-jax prepare {recipe} --set seed=1" in out
+    assert "cost at least, at 2 a chip-hour" in out
+    tree = json.loads(file.read_text())
+    assert tree["fits"] and tree["change"] is None and tree["ready"]["all"] is False
+    assert tree["estimate"]["cost"] == 2 * tree["estimate"]["chip_hours"]
+
+
+def test_what_does_not_fit_is_status_1_with_words_that_do(recipe, tmp_path, capsys):
+    file = tmp_path / "plan.json"
+    words = ["plan", recipe, "--topology", "h100:8", "--set", f"loop.batch_size={2**24}", "--json", str(file)]
+    assert main(words) == 1
+    (change,) = json.loads(file.read_text())["change"]
+    assert f"the smallest change that does: --set {change}" in capsys.readouterr().out
+    assert main([*words, "--set", change]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--topology", "h100:12"], "loop.batch_size=32 doesn't divide over the 12 shards"),
+        (["--topology", "h100:8", "--set", "mesh.fsdp=3"], "3 does not divide the 8 devices"),
+        (["--topology", "h100:8", "--slices", "2"], "--slices is for TPUs"),
+        (["--slices", "2"], "--slices is of a --topology"),
+        (["--host-devices", "99"], "jax has begun with 8 devices"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(recipe, words, text, capsys):
+    assert main(["plan", recipe, *words]) == 2
+    assert text in capsys.readouterr().err.splitlines()[-1]
 
 
 # ------------------------------------------------------------------------------- when it doesn't fit

@@ -51,6 +51,7 @@ def test_a_command_is_quiet_and_on_its_platform(tmp_path):
     done = command("plan", str(recipe), "--host-devices", "2", "--json", str(file), PYTHONPATH=os.getcwd())
     assert done.returncode == 0, done.stderr
     assert {line.split()[0] for line in done.stderr.splitlines()} <= {"look", "compile"}
+    assert "cpu isn't in the table of chips" in done.stdout
     assert json.loads(file.read_text())["target"] == "2 devices of the CPU"
 
 

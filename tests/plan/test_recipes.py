@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every large recipe fits on a topology as it is, says the real TPU compiler."""
+
+from importlib.util import find_spec
+
+import pytest
+
+from ssl_jax import config
+from ssl_jax.plan import topology
+from tests.plan.test_plan import planned
+
+# recipe -> (topology, slices)
+PLANS = {
+    "bert_one_gpu": ("v6e:1x1", 1),
+    "bert_base:phase1": ("v5e:4x4", 1),
+    "bert_base:phase2": ("v5e:4x4", 1),
+    "roberta_base": ("v5e:8x8", 1),
+    "bert_large:phase1": ("v5e:16x16", 1),
+    "bert_large:phase2": ("v5e:16x16", 2),
+    "modern_bert_base": ("v6e:8x16", 1),
+    "gpt2_small": ("v6e:2x4", 1),
+    "gpt2_medium": ("v5p:2x2x2", 1),
+    "gpt2_xl": ("v6e:16x16", 1),
+    "modern_gpt_small": ("v6e:2x4", 1),
+    "modern_gpt_7b": ("v5p:16x16x16", 1),
+}
+TINY = {"bert_tiny", "gpt_tiny"}
+
+
+def test_every_recipe_that_pretrains_more_than_a_tiny_model_has_a_plan():
+    from ssl_jax.experiment import Experiment
+
+    recipes = {
+        name
+        for name in config.shipped()
+        if isinstance(found := config.load_recipe(name)[0], Experiment) and found.task is None
+    }
+    assert {name.partition(":")[0] for name in PLANS} == recipes - TINY
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    find_spec("libtpu") is None, reason="libtpu is not installed: pip install 'ssl_jax[plan]'"
+)
+@pytest.mark.parametrize("recipe", PLANS)
+def test_a_large_recipe_fits(recipe):
+    experiment, _, _ = config.load_recipe(recipe)
+    target = topology.target_of(*PLANS[recipe])
+    found = planned(experiment, target)
+    memory = found.view.memory
+    assert found.fits, f"{memory.total / 2**30:.1f} of {memory.capacity / 2**30:.1f} GiB"
+    assert found.view.compiled.guessed == 0
+    assert found.view.compiled.sent or len(target.devices) == 1
+    assert any(sent.across for sent in found.view.compiled.sent) == (target.num_slices > 1)
