@@ -77,7 +77,7 @@ def main(
             console.status("compiling the step")
             setup = assemble(experiment, corpus, resolved_of(place, branch), console.warn)
             check_identity(place, setup, corpus, branch, first_process)
-        parallel.agree(data=setup.plan.fingerprint)
+        parallel.agree(data=corpus.fingerprint, plan=setup.plan.fingerprint)
         console.print(f"{describe(setup)}\n{outlook(setup)}")
         for feature in hf.inexpressible(experiment.model, experiment.objective):
             console.warn(f"export will refuse this model: no architecture of transformers has {feature}")
@@ -137,10 +137,11 @@ def demand_corpus(experiment: Experiment, command: str) -> data.Corpus:
     """
     if corpus := data.prepared(experiment.data, experiment.text):
         return corpus
-    seconds, cores = data.estimate(experiment.data, experiment.text)
+    seconds, cores = data.estimate(experiment.data)
+    hours = f"{seconds / 3600:.1f} h" if seconds > 360 else "minutes"
     raise UserError(
         "the corpus is not prepared, and several processes don't build it; run once, where all of them can "
-        f"read it (about {seconds / 3600:.2g} h on {cores} cores, an estimate): {command}"
+        f"read it ({hours} on {cores} cores like ours, an estimate): {command}"
     )
 
 

@@ -51,7 +51,7 @@ def prepared(data: Data, text: Any) -> Corpus | None:
 RATE = 0.35e6  # characters a second and core
 
 
-def estimate(data: Data, text: Any) -> tuple[float, int]:
+def estimate(data: Data) -> tuple[float, int]:
     """(seconds, cores): about how long `prepare` takes here, by the sizes of its inputs alone."""
     size = sum(i.size for s in open_sources(data) for i in s.inputs)
     cores = data.num_threads or available_cores()

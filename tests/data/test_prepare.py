@@ -12,7 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssl_jax.data import Data, Mixture, TextFiles, Unit, Weighted, build, prepare, train_tokenizer, writer
+from ssl_jax.data import (
+    Data,
+    Mixture,
+    TextFiles,
+    Unit,
+    Weighted,
+    build,
+    estimate,
+    prepare,
+    train_tokenizer,
+    writer,
+)
 from ssl_jax.data.split import keys_of
 from ssl_jax.types import Failure, UserError
 
@@ -360,3 +371,11 @@ def testgiven_tokenizer_is_used(corpus_file, fake_text, tmp_path):
 def test_shares_are_checked(corpus_file, fake_text, settings, word):
     with pytest.raises(UserError, match=word):
         prepare(lines(corpus_file, **settings), fake_text.Text())
+
+
+def test_the_time_to_prepare_is_estimated_by_bytes_and_threads_without_building(corpus_file):
+    one, cores = estimate(lines(corpus_file, num_threads=1))
+    assert cores == 1 and one > 0
+    assert estimate(lines(corpus_file, num_threads=4)) == (one / 4, 4)
+    corpus_file.write_bytes(2 * corpus_file.read_bytes())
+    assert estimate(lines(corpus_file, num_threads=1))[0] == pytest.approx(2 * one)

@@ -9,7 +9,7 @@ from tests.end_to_end.runs import end, last_step, lines, make_place, wait_for
 from tests.pods.processes import EXACT, assert_follows, group, sets
 
 pytestmark = pytest.mark.slow
-STEPS = 40
+STEPS = 50  # for which DESIGN promises equal losses
 RUN = sets(*EXACT, "evals.every=None", "model.num_layers=1", f"loop.num_steps={STEPS}", "loop.micro_batch=2")
 HALVES = dict(data=2, fsdp=2, tensor=2)
 
@@ -68,6 +68,6 @@ def test_two_processes_then_one_then_four_each_killed(place, undisturbed, tmp_pa
     out, _ = end(first, 0, 900)
     for process in others:
         end(process, 0, 900)
-    assert "resuming" in out and "8 rows\n" in out.replace(" x", "\n")  # no accumulation any more
+    assert "resuming" in out and "steps of 8 rows x 32" in out  # no accumulation any more
     assert [line["step"] for line in lines(workdir)] == list(range(STEPS + 1))
     assert_follows(lines(workdir), undisturbed)
