@@ -269,3 +269,33 @@ def test_rows_over_devices_give_the_numbers_of_one(family, kernel, axes):
     else:
         assert max(gathered) <= whole_row * width  # a row's keys or values, never all rows'
     assert max(size for _, size in sent) <= whole_row * width
+
+
+SEQUENCE = parallel.Rules(norm_length=("context", "tensor"))
+
+
+@pytest.mark.parametrize(
+    ("family", "axes"),
+    [
+        ("gpt", {"data": 4, "tensor": 2}),
+        pytest.param("bert", {"data": 2, "fsdp": 2, "tensor": 2}, marks=pytest.mark.slow),
+        pytest.param("modern", {"data": 2, "tensor": 2, "context": 2}, marks=pytest.mark.slow),
+    ],
+)
+def test_sequence_parallelism_moves_positions_alone_and_changes_no_number(family, axes):
+    """Between layers a device keeps its part of the positions; no weight is gathered over tensor for it, and
+    nothing changes its device but by all-gather and a sum.  (XLA makes reduce-scatters of these sums on TPU,
+    not on CPU.)"""
+    one, _ = compiled(family, Kernel.XLA, ONE)
+    many, text = compiled(family, Kernel.XLA, tuple(axes.items()), SEQUENCE)
+    assert_same(one, many)
+    layers, width = TINY[family].num_layers, TINY[family].dim
+    rows = ROWS // axes["data"] // axes.get("fsdp", 1)
+    part = LENGTH // 2 // axes.get("context", 1)
+    assert f"f32[{layers},{rows},{part},{width}]" in text  # what the backward pass keeps
+    assert f"f32[{layers},{rows},{2 * part},{width}]" not in text
+    sent = collectives(text)
+    assert ("all-gather", (rows, 2 * part, width)) in sent
+    assert "all-to-all" not in {kind for kind, _ in sent}
+    if "fsdp" not in axes:
+        assert not [shape for kind, shape in sent if kind == "all-gather" and math.prod(shape) % 17]
