@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 
 from ssl_jax import nn, parallel
+from ssl_jax.loop.flops import forward_flops
 from ssl_jax.nn import Kernel
+from ssl_jax.types import UserError
 from tests.nn.common import QUICK, TINY, VOCAB, made
 from tests.nn.test_nn_attention import drawn, reference
 from tests.parallel.test_parallel_models import collectives
@@ -98,6 +100,14 @@ def test_a_traced_flag_that_is_false_opens_the_window_on_a_ring():
     )
 
 
+@pytest.mark.parametrize(("tensor", "name"), [(8, "heads=4"), (4, "kv_heads=2")])
+def test_heads_that_do_not_divide_are_named(tensor, name):
+    q, k, v = map(jnp.asarray, drawn(batch=4, length=LENGTH))
+    said = pytest.raises(UserError, match=rf"model\.num_{name} does not divide by mesh\.tensor={tensor}")
+    with parallel.use(parallel.MeshConfig(tensor=tensor).make()), said:
+        nn.attention(q, k, v, jnp.asarray(SEGMENTS), causal=True)
+
+
 def biggest(text, dtype="f32"):
     """Elements of the largest array of a compiled program, as one device holds it."""
     return max(
@@ -140,6 +150,18 @@ def test_a_window_sends_neighbours_alone(causal, sent):
     )
     # Keys and values forward; these and their gradients backward, and the gradients home.
     assert hops <= 2 * sent + 4 * sent + 2
+
+
+@pytest.mark.parametrize("kernel", [Kernel.RING, Kernel.XLA])
+def test_attention_over_devices_counts_the_flops_of_one(kernel):
+    def attend(kernel, q, k, v):
+        segments = jnp.asarray(SEGMENTS)
+        return nn.attention(q, k, v, segments, causal=True, kernel=kernel, block=2)
+
+    qkv = drawn(batch=4, length=LENGTH)
+    one = forward_flops(functools.partial(attend, Kernel.XLA), *qkv)
+    with parallel.use(parallel.MeshConfig(**MIXED).make()):
+        assert forward_flops(functools.partial(attend, kernel), *qkv) == one == 2 * 2 * 4 * 4 * LENGTH**2 * 6
 
 
 @pytest.mark.parametrize("kernel", [Kernel.RING, pytest.param(Kernel.XLA, marks=pytest.mark.slow)])
