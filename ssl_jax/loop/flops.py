@@ -21,7 +21,7 @@ def dot_flops(eqn: Any) -> int:
 
 
 def of_jaxpr(jaxpr: Any) -> int:
-    """FLOPs of the dot_generals in a jaxpr, those inside loops and calls included."""
+    """FLOPs of the dot_generals in a jaxpr, on all devices, those inside loops and calls included."""
     total = 0
     for eqn in jaxpr.eqns:
         if eqn.primitive.name == "dot_general":
@@ -31,9 +31,19 @@ def of_jaxpr(jaxpr: Any) -> int:
         if eqn.primitive.name == "cond":
             total += max(inner, default=0)
         else:
-            times = eqn.params["length"] if eqn.primitive.name == "scan" else 1
-            total += times * sum(inner)
+            total += _times(eqn) * sum(inner)
     return total
+
+
+def _times(eqn: Any) -> int:
+    """How often what an equation holds is computed: a scan's length, the parts that a shard_map cuts."""
+    if eqn.primitive.name == "scan":
+        return eqn.params["length"]
+    if eqn.primitive.name != "shard_map":
+        return 1
+    entries = [entry for spec in eqn.params["in_specs"] for entry in spec if entry is not None]
+    axes = {axis for entry in entries for axis in (entry if isinstance(entry, tuple) else (entry,))}
+    return math.prod(eqn.params["mesh"].shape[axis] for axis in axes)
 
 
 def _jaxprs(param: Any) -> list[Any]:

@@ -17,13 +17,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ssl_jax import parallel
-from ssl_jax.nn.masks import visible
+from ssl_jax.nn.masks import MASKED, visible
 from ssl_jax.nn.precision import precision_of
 from ssl_jax.nn.ring import course, ring_attention
 from ssl_jax.types import UserError
 
 BLOCK = 512  # queries at a time in Kernel.BLOCKS and RING, by default
-MASKED = -1e30  # finite: a row of nothing else gives no NaN
 
 
 class Kernel(enum.Enum):

@@ -10,6 +10,8 @@ from jaxtyping import Array, Bool, Int
 
 from ssl_jax import parallel
 
+MASKED = -1e30  # the score of what is not seen; finite: a row of nothing else gives no NaN
+
 
 def positions_of(segments: Int[Array, "B T"]) -> Int[Array, "B T"]:
     """Each position's distance from the start of its segment: 0, 1, 2, ..., and 0 again at the next."""

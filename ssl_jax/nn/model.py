@@ -13,7 +13,6 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 
 from ssl_jax import parallel
-from ssl_jax.nn.spec import pinned
 
 Params = dict[str, Any]  # {"trunk": {...}, "heads": {"mlm": {...}}}; heads without parameters are absent
 
@@ -64,8 +63,8 @@ def split(model: nnx.Module) -> tuple[Any, Params]:
 
 
 def merge(graphdef: Any, params: Params) -> Any:
-    """The module that split took apart, over these arrays (or tracers), pinned where the rules put them."""
-    return pinned(nnx.merge(graphdef, nnx.State(params)))
+    """The module that split took apart, over these arrays (or tracers)."""
+    return nnx.merge(graphdef, nnx.State(params))
 
 
 def init(

@@ -15,10 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from ssl_jax.nn.masks import visible
+from ssl_jax.nn.masks import MASKED, visible
 from ssl_jax.nn.precision import precision_of
-
-HIDDEN = -1e30  # finite: a row of nothing else gives no NaN
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ def _forward(course, q, k, v, segments, key):
 
     at_first = course.turned(course.first, k, v)
     nothing = _zeros_like(q)
-    state = meet((nothing[..., 0] + HIDDEN, nothing[..., 0], nothing), *at_first, jnp.int32(0))
+    state = meet((nothing[..., 0] + MASKED, nothing[..., 0], nothing), *at_first, jnp.int32(0))
     steps = jnp.arange(1, course.count, dtype=jnp.int32)
     (_, _, (top, total, out)), _ = jax.lax.scan(go_on, (*at_first, state), steps)
     total = jnp.where(total > 0, total, 1.0)
@@ -170,7 +168,7 @@ _ring.defvjp(_forward, _backward)
 def _scores(course, q, k, segments, key, step, number):
     """(scores [b, N, G, q, s] float32, who is seen, dropout's factors) of block `number` and a chunk of keys.
 
-    What is not seen scores HIDDEN.
+    What is not seen scores MASKED.
     """
     me, length, block = jax.lax.axis_index(course.axes), k.shape[2], q.shape[3]
     chunk = jnp.mod(me - course.first - step, course.size)
@@ -186,7 +184,7 @@ def _scores(course, q, k, segments, key, step, number):
         window=course.window,
         local=True,
     )[:, None, None]
-    scores = jnp.where(seen, _einsum("bngqk,bnsk->bngqs", q, k) * q.shape[-1] ** -0.5, HIDDEN)
+    scores = jnp.where(seen, _einsum("bngqk,bnsk->bngqs", q, k) * q.shape[-1] ** -0.5, MASKED)
     kept = 1.0
     if key is not None and course.dropout > 0.0:
         here = jax.random.fold_in(jax.random.fold_in(key, step), number)

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from ssl_jax import parallel
 from ssl_jax.nn.attention import Kernel
 
 
@@ -112,17 +111,6 @@ class Spec:
         if self.init_truncated:
             return jax.random.truncated_normal(key, -2.0, 2.0, shape) * (self.init_std * scale)
         return jax.random.normal(key, shape) * (self.init_std * scale)
-
-
-def pinned(module: nnx.Module) -> nnx.Module:
-    """The module with each parameter pinned where the rules put it, and so its gradient: the transpose of a pin
-    is a pin.  Unpinned, XLA keeps whole gradients on every device of fsdp."""
-
-    def pin(leaf):
-        names = leaf.get_metadata()["axes"]
-        return leaf.replace(parallel.shard(leaf[...], *names[len(names) - leaf[...].ndim :]))  # of one layer
-
-    return jax.tree.map(pin, module, is_leaf=lambda leaf: isinstance(leaf, nnx.Param))
 
 
 def param(value: Float[Array, "..."], *axes: str | None) -> nnx.Param:

@@ -19,7 +19,7 @@ from ssl_jax.nn.attention import Cache, rope_frequencies
 from ssl_jax.nn.block import Block, Layer
 from ssl_jax.nn.masks import positions_of
 from ssl_jax.nn.norms import Norm
-from ssl_jax.nn.spec import Remat, Spec, pinned
+from ssl_jax.nn.spec import Remat, Spec
 
 
 def stacked(make, num_layers: int, *, rngs: nnx.Rngs) -> nnx.Module:
@@ -78,9 +78,7 @@ class Stack(nnx.Module):
             layer = layer if local is None else layer._replace(local=local)
             # Rows stay where they are: without these pins XLA all-reduces hidden states under fsdp.
             x = parallel.shard(x, "batch", "norm_length", None)
-            y = parallel.shard(
-                pinned(block)(x, segments, positions, layer, key), "batch", "norm_length", None
-            )
+            y = parallel.shard(block(x, segments, positions, layer, key), "batch", "norm_length", None)
             return y, x if every else None
 
         keys = None if key is None else jax.random.split(key, spec.num_layers)

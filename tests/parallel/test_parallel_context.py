@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 
 from ssl_jax import nn, parallel
+from ssl_jax.loop.flops import forward_flops
 from ssl_jax.nn import Kernel
+from ssl_jax.types import UserError
 from tests.nn.common import QUICK, TINY, VOCAB, made
 from tests.nn.test_nn_attention import drawn, reference
 from tests.parallel.test_parallel_models import collectives
@@ -98,6 +100,14 @@ def test_a_traced_flag_that_is_false_opens_the_window_on_a_ring():
     )
 
 
+@pytest.mark.parametrize(("tensor", "name"), [(8, "heads=4"), (4, "kv_heads=2")])
+def test_heads_that_do_not_divide_are_named(tensor, name):
+    q, k, v = map(jnp.asarray, drawn(batch=4, length=LENGTH))
+    said = pytest.raises(UserError, match=rf"model\.num_{name} does not divide by mesh\.tensor={tensor}")
+    with parallel.use(parallel.MeshConfig(tensor=tensor).make()), said:
+        nn.attention(q, k, v, jnp.asarray(SEGMENTS), causal=True)
+
+
 def biggest(text, dtype="f32"):
     """Elements of the largest array of a compiled program, as one device holds it."""
     return max(
@@ -140,6 +150,18 @@ def test_a_window_sends_neighbours_alone(causal, sent):
     )
     # Keys and values forward; these and their gradients backward, and the gradients home.
     assert hops <= 2 * sent + 4 * sent + 2
+
+
+@pytest.mark.parametrize("kernel", [Kernel.RING, Kernel.XLA])
+def test_attention_over_devices_counts_the_flops_of_one(kernel):
+    def attend(kernel, q, k, v):
+        segments = jnp.asarray(SEGMENTS)
+        return nn.attention(q, k, v, segments, causal=True, kernel=kernel, block=2)
+
+    qkv = drawn(batch=4, length=LENGTH)
+    one = forward_flops(functools.partial(attend, Kernel.XLA), *qkv)
+    with parallel.use(parallel.MeshConfig(**MIXED).make()):
+        assert forward_flops(functools.partial(attend, kernel), *qkv) == one == 2 * 2 * 4 * 4 * LENGTH**2 * 6
 
 
 @pytest.mark.parametrize("kernel", [Kernel.RING, pytest.param(Kernel.XLA, marks=pytest.mark.slow)])
@@ -269,3 +291,33 @@ def test_rows_over_devices_give_the_numbers_of_one(family, kernel, axes):
     else:
         assert max(gathered) <= whole_row * width  # a row's keys or values, never all rows'
     assert max(size for _, size in sent) <= whole_row * width
+
+
+SEQUENCE = parallel.Rules(norm_length=("context", "tensor"))
+
+
+@pytest.mark.parametrize(
+    ("family", "axes"),
+    [
+        ("gpt", {"data": 4, "tensor": 2}),
+        pytest.param("bert", {"data": 2, "fsdp": 2, "tensor": 2}, marks=pytest.mark.slow),
+        pytest.param("modern", {"data": 2, "tensor": 2, "context": 2}, marks=pytest.mark.slow),
+    ],
+)
+def test_sequence_parallelism_moves_positions_alone_and_changes_no_number(family, axes):
+    """Between layers a device keeps its part of the positions; no weight is gathered over tensor for it, and
+    nothing changes its device but by all-gather and a sum.  (XLA makes reduce-scatters of these sums on TPU,
+    not on CPU.)"""
+    one, _ = compiled(family, Kernel.XLA, ONE)
+    many, text = compiled(family, Kernel.XLA, tuple(axes.items()), SEQUENCE)
+    assert_same(one, many)
+    layers, width = TINY[family].num_layers, TINY[family].dim
+    rows = ROWS // axes["data"] // axes.get("fsdp", 1)
+    part = LENGTH // 2 // axes.get("context", 1)
+    assert f"f32[{layers},{rows},{part},{width}]" in text  # what the backward pass keeps
+    assert f"f32[{layers},{rows},{2 * part},{width}]" not in text
+    sent = collectives(text)
+    assert ("all-gather", (rows, 2 * part, width)) in sent
+    assert "all-to-all" not in {kind for kind, _ in sent}
+    if "fsdp" not in axes:
+        assert not [shape for kind, shape in sent if kind == "all-gather" and math.prod(shape) % 17]

@@ -131,6 +131,10 @@ def test_batches_are_split_by_rows():
     mesh = parallel.MeshConfig(data=2, fsdp=2, tensor=2).make()
     assert parallel.batch_sharding(mesh).spec == PartitionSpec(("data", "fsdp"))
     assert parallel.batch_sharding(parallel.MeshConfig(data=1, tensor=8).make()).spec == PartitionSpec()
+    context = parallel.MeshConfig(data=2, context=4).make()
+    assert parallel.batch_sharding(context).spec == PartitionSpec(
+        "data"
+    )  # rows are whole, on four devices each
     rows = jax.device_put(np.arange(8), parallel.batch_sharding(mesh))
     assert {shard.data.shape for shard in rows.addressable_shards} == {(2,)}
 

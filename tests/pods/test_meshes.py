@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from ssl_jax import parallel, run
+from ssl_jax import nn, parallel, run
 from ssl_jax.cli.console import Console
 from ssl_jax.config import load_recipe
 from ssl_jax.loop.kept import saved_steps
@@ -20,6 +20,12 @@ from tests.end_to_end.runs import curve, make_place
 
 FAST = dict(data=2, fsdp=2, tensor=2)
 SLOW = [dict(data=8), dict(data=1, fsdp=4, tensor=2)]
+# Half a row, or a quarter of one, on a device: keys gathered, and norms on parts of it; or keys sent around.
+SEQUENCE = parallel.Rules(norm_length=("context", "tensor"))
+SPLIT = [
+    (dict(data=2, tensor=2, context=2, rules=SEQUENCE), nn.Kernel.XLA),
+    (dict(data=1, fsdp=2, context=4), nn.Kernel.RING),
+]
 MESHES = [FAST, *(pytest.param(mesh, marks=pytest.mark.slow) for mesh in SLOW)]
 
 
@@ -113,6 +119,20 @@ def test_a_vocabulary_padded_for_one_tensor_axis_goes_on_with_another(recipe, tm
     assert_follows(go(small, moved, there), stayed)
     assert_follows([stayed[3], *curve(branched)], stayed[3:])
     assert {Workdir(place).resolved()["vocab_shards"] for place in (born, moved, branched)} == {1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mesh", "kernel"), SPLIT, ids=["gathered", "ring"])
+def test_a_run_whose_rows_lie_on_several_devices_follows_one_device(recipe, single, tmp_path, mesh, kernel):
+    """Half of the run on whole rows, and evaluated."""
+    split = dataclasses.replace(
+        recipe,
+        model=dataclasses.replace(recipe.model, kernel=kernel),
+        evals=dataclasses.replace(recipe.evals, every=6),
+    )
+    assert_follows(go(split, tmp_path / "run", parallel.MeshConfig(**mesh)), single[:7])
+    moved = go(recipe, tmp_path / "run", parallel.MeshConfig(**FAST), 12)
+    assert_follows(moved, single)
 
 
 def test_the_step_compiles_once(recipe, tmp_path, caplog):
