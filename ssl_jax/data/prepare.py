@@ -48,7 +48,7 @@ def prepared(data: Data, text: Any) -> Corpus | None:
     return _as_it_is(data) if reads_only(data) else order(data, text, silent).published()
 
 
-RATE = 0.35e6  # characters a second and core
+RATE = 2.8e6  # characters a second and core: 30 MB of English, 8,192 pieces, in 10.6 s of an x86-64 core
 
 
 def estimate(data: Data) -> tuple[float, int]:
