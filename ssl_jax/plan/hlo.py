@@ -30,12 +30,12 @@ class Instruction:
 
     @functools.cached_property
     def bytes(self) -> int:
-        return size_of(self.type)
+        return sum(sizes_of(self.type))
 
     @functools.cached_property
     def memory_bytes(self) -> int:
         """Without what lies in on-chip memory, S(1) and up in a TPU's layouts."""
-        return size_of(self.type, on_chip=False)
+        return sum(sizes_of(self.type, on_chip=False))
 
 
 @dataclass
@@ -61,14 +61,14 @@ class Module:
     guessed: int
 
 
-def size_of(type: str, on_chip: bool = True) -> int:
-    """Bytes of an array or a tuple of them, padding of layouts left out."""
-    total = 0
+def sizes_of(type: str, on_chip: bool = True) -> list[int]:
+    """Bytes of each array of a type, without padding; 0 for what is on the chip unless on_chip."""
+    sizes = []
     for dtype, dims, layout in _ARRAY.findall(type):
-        if on_chip or "S(" not in layout:
-            bits = _BITS.get(dtype) or int(re.sub(r"\D", "", dtype) or 0)
-            total += math.prod(int(n) for n in dims.split(",") if n) * bits // 8
-    return total
+        bits = _BITS.get(dtype) or int(re.sub(r"\D", "", dtype))
+        count = math.prod(int(n) for n in dims.split(",") if n)
+        sizes.append(count * bits // 8 if on_chip or "S(" not in layout else 0)
+    return sizes
 
 
 def read(text: str) -> Module:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssl_jax.plan.hlo import Computation, Instruction, Module
+from ssl_jax.plan.hlo import Computation, Instruction, Module, sizes_of
 
 KINDS = (
     "all-reduce",
@@ -43,6 +43,7 @@ _FREE = {
     "iota",
     "opt-barrier",
     "recv",
+    "async-start",
 }
 
 
@@ -171,8 +172,10 @@ def _moved(instruction: Instruction, computation: Computation, module: Module) -
         case "fusion":
             callee = re.search(r"calls=%?([\w.-]+)", instruction.rest)
             return _moved_by_fusion(instruction, operands, module.computations[callee[1]])
-        case opcode if opcode.endswith("-start"):
-            return sum(i.memory_bytes for i in operands)
+        case "slice-start" | "dynamic-slice-start":  # its result names the operand, and then the slice
+            return instruction.bytes - sum(i.bytes for i in operands)
+        case opcode if opcode.endswith("-start"):  # its result names both ends
+            return instruction.memory_bytes
         case _:
             return instruction.memory_bytes + sum(i.memory_bytes for i in operands)
 
@@ -189,7 +192,7 @@ def _moved_by_fusion(fusion: Instruction, operands: list[Instruction], body: Com
         for user, place in users[name]:
             if user.opcode == "bitcast":
                 part = read(user.name)
-            elif user.opcode == "dynamic-slice" and place == 0:
+            elif user.opcode in ("dynamic-slice", "slice", "gather") and place == 0:
                 part = user.bytes
             else:
                 part = 0.0 if user.opcode == "dynamic-update-slice" and place == 0 else None
@@ -206,10 +209,10 @@ def _moved_by_fusion(fusion: Instruction, operands: list[Instruction], body: Com
             total += operands[number].memory_bytes if part is None else part
     root = body.root
     results = body.operands(root) if root.opcode == "tuple" else [root]
-    updates = [_update(result, body) for result in results]
-    if all(update is not None for update in updates):
-        return total + (sum(updates) if fusion.memory_bytes else 0.0)
-    return total + fusion.memory_bytes
+    for result, written in zip(results, sizes_of(fusion.type, on_chip=False)):
+        update = _update(result, body)
+        total += written if update is None else min(written, update)
+    return total
 
 
 def _update(result: Instruction, body: Computation) -> float | None:
