@@ -40,7 +40,7 @@ def phase1() -> Experiment:
             weight_decay=0.01,
         ),
         mesh=MeshConfig(data=-1),
-        loop=Loop(duration=Steps(7_038), batch_size=65_536, micro_batch=64, log_every=10),
+        loop=Loop(duration=Steps(7_038), batch_size=65_536, micro_batch=32, log_every=10),
         evals=Evals(every=500, max_rows=65_536),
         checkpoint=Checkpoint(every=200, keep_every=1_000),
     )
@@ -57,7 +57,7 @@ def phase2() -> Experiment:
             peak_lr=4e-3,
             schedule=Polynomial(warmup=0.128, power=0.5, decay_from_start=True),
         ),
-        loop=dataclasses.replace(first.loop, duration=Steps(1_563), batch_size=32_768, micro_batch=16),
+        loop=dataclasses.replace(first.loop, duration=Steps(1_563), batch_size=32_768, micro_batch=8),
     )
 
 

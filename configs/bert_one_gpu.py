@@ -34,7 +34,7 @@ def config() -> Experiment:
             schedule=Linear(warmup=0.06, final=0.02),
             weight_decay=1e-2,
         ),
-        loop=Loop(duration=Steps(70_000), batch_size=2048, micro_batch=256, log_every=50),
+        loop=Loop(duration=Steps(70_000), batch_size=2048, micro_batch=128, log_every=50),
         evals=Evals(every=2_000, max_rows=16_384),
         checkpoint=Checkpoint(every=2_000, keep_every=10_000),
     )

@@ -11,17 +11,17 @@ from tests.plan.test_plan import planned
 
 # recipe -> (topology, slices)
 PLANS = {
-    "bert_one_gpu": ("v6e:1x1", 1),
+    "bert_one_gpu": ("v5p:1x1x1", 1),
     "bert_base:phase1": ("v5e:4x4", 1),
-    "bert_base:phase2": ("v5e:4x4", 1),
-    "roberta_base": ("v5e:8x8", 1),
+    "bert_base:phase2": ("v6e:4x4", 1),
+    "roberta_base": ("v6e:8x8", 1),
     "bert_large:phase1": ("v5e:16x16", 1),
-    "bert_large:phase2": ("v5e:16x16", 2),
-    "modern_bert_base": ("v6e:8x16", 1),
-    "gpt2_small": ("v6e:2x4", 1),
+    "bert_large:phase2": ("v6e:16x16", 2),
+    "modern_bert_base": ("v5p:4x4x8", 1),
+    "gpt2_small": ("v5p:2x2x2", 1),
     "gpt2_medium": ("v5p:2x2x2", 1),
     "gpt2_xl": ("v6e:16x16", 1),
-    "modern_gpt_small": ("v6e:2x4", 1),
+    "modern_gpt_small": ("v5p:2x2x2", 1),
     "modern_gpt_7b": ("v5p:16x16x16", 1),
 }
 TINY = {"bert_tiny", "gpt_tiny"}

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plans by the real TPU compiler, on a machine without a TPU."""
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -10,8 +9,8 @@ from importlib.util import find_spec
 
 import pytest
 
+from ssl_jax import config
 from ssl_jax.plan import topology
-from tests.plan import small
 from tests.plan.test_plan import planned
 
 pytestmark = [
@@ -31,14 +30,13 @@ def command(*args: str, **env: str) -> subprocess.CompletedProcess:
 
 
 def test_what_runs_out_of_memory_gets_a_change_that_compiles():
-    rows = 2**20
-    experiment = small.experiment(micro_batch=None)
-    loop = dataclasses.replace(experiment.loop, batch_size=rows)
-    found = planned(dataclasses.replace(experiment, loop=loop), topology.target_of("v5e:1x1"))
-    assert not found.fits and found.view.memory.total > found.view.memory.capacity == 15.75 * 2**30
-    (words,) = found.change.sets
-    name, _, size = words.partition("=")
-    assert name == "loop.micro_batch" and 1 < int(size) < rows
+    """BERT-large with 64 rows of 128 at a time, on chips of 16 GB."""
+    experiment, _, _ = config.load_recipe("bert_large:phase1")
+    experiment = config.apply_sets(experiment, ["loop.micro_batch=64"])
+    found = planned(experiment, topology.target_of("v5e:16x16"))
+    assert not found.fits and found.view.compiled is None
+    assert found.view.memory.total > found.view.memory.capacity == 15.75 * 2**30
+    assert found.change.sets == ("loop.micro_batch=32",)
     assert found.change.view.memory.fits and found.change.view.compiled is not None
     assert found.bound.limit in found.bound.seconds
 
