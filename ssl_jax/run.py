@@ -9,14 +9,13 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from ssl_jax import config, data, hf, optim, parallel
-from ssl_jax.assemble import Setup, assemble, meta_of
+from ssl_jax.assemble import Setup, assemble
 from ssl_jax.claim import branch_of, check_identity, claim, versions
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop import flops
@@ -27,10 +26,11 @@ from ssl_jax.loop.loop import StepInfo, Stop, train
 from ssl_jax.loop.save import Save
 from ssl_jax.loop.state import State, born
 from ssl_jax.loop.trackers import Copies, JsonLines, cut_after, read_lines
-from ssl_jax.plan.start import advice, fitted, out_of_memory, outlook
+from ssl_jax.plan.start import advised, fitted, outlook
+from ssl_jax.program import meta_of
 from ssl_jax.source import find, find_saved
 from ssl_jax.tasks.corpus import TaskData, open_task
-from ssl_jax.types import Failure, Meta, UserError
+from ssl_jax.types import UserError
 from ssl_jax.weights import adopt, branch_point
 from ssl_jax.workdir import Workdir
 
@@ -71,7 +71,8 @@ def main(
         with parallel.together():
             corpus = prepare(experiment, console)
             place.keep_tokenizer(corpus.tokenizer_dir) if first_process else None
-        experiment = fitted(experiment, meta_of(corpus, 1), console.status)
+        with parallel.together():
+            experiment = fitted(experiment, meta_of(corpus, 1), console.status)
         stack.enter_context(advised(experiment, meta_of(corpus, 1)))
         with parallel.together():
             console.status("compiling the step")
@@ -102,17 +103,6 @@ def resolved_of(place: Workdir, branch: str | None) -> dict[str, Any]:
     if branch is None or place.resolved():
         return place.resolved()
     return {"vocab_shards": find_saved(branch).vocab_shards}
-
-
-@contextlib.contextmanager
-def advised(experiment: Experiment, meta: Meta) -> Iterator[None]:
-    """A lack of device memory as one line, with the smallest change that fits."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if not out_of_memory(error):
-            raise
-        raise Failure(f"out of device memory; {advice(experiment, meta)}") from error
 
 
 def prepare(experiment: Experiment, console: Any) -> data.Corpus | TaskData:

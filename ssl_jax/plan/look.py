@@ -8,11 +8,11 @@ from typing import Any
 
 import jax
 
-from ssl_jax.assemble import Program, bind, lay_out, program
 from ssl_jax.experiment import Experiment
 from ssl_jax.plan import hlo, topology, traffic
 from ssl_jax.plan.memory import Memory, by_estimate, of_compiled, of_refusal, of_state
 from ssl_jax.plan.topology import Target
+from ssl_jax.program import Program, bind, lay_out, program
 from ssl_jax.types import Meta, UserError
 
 

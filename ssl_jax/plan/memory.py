@@ -10,8 +10,8 @@ import jax
 from flax import nnx
 
 from ssl_jax import parallel
-from ssl_jax.assemble import Program, batch_shapes
 from ssl_jax.loop.step import sums
+from ssl_jax.program import Program, batch_shapes
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE = r"([\d.]+)([KMGT]?)"

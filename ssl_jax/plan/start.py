@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run asks before step 0, on the devices that it has, and when their memory ran out all the same."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from ssl_jax.plan.fitting import Change, smallest_change
 from ssl_jax.plan.look import View, look, view_of
 from ssl_jax.plan.roofline import roofline, work_of
 from ssl_jax.plan.topology import Target, this_machine
-from ssl_jax.types import Meta, UserError
+from ssl_jax.types import Failure, Meta, UserError
 
 ANY_STEPS = 1_000_000  # a schedule's length is a constant of the program, and changes nothing asked here
 ROOM = 0.9  # share of the memory that a step may take: evaluations and fragments want the rest
@@ -44,6 +45,17 @@ def fitted(experiment: Experiment, meta: Meta, say: Callable[[str], None]) -> Ex
         )
     say(f"what fits: {' '.join(change.sets)}")
     return change.experiment
+
+
+@contextlib.contextmanager
+def advised(experiment: Experiment, meta: Meta) -> Iterator[None]:
+    """A lack of device memory as one line, with the smallest change that fits."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error) and "OUT_OF_MEMORY" not in str(error):
+            raise
+        raise Failure(f"out of device memory; {advice(experiment, meta)}") from error
 
 
 def advice(experiment: Experiment, meta: Meta) -> str:
@@ -75,10 +87,6 @@ def outlook(setup: Setup) -> str:
         hours = bound.step * setup.num_steps / 3600
         text += f"; {hours:.1f} h at least for all steps (a bound: {bound.limit})"
     return text
-
-
-def out_of_memory(error: BaseException) -> bool:
-    return "RESOURCE_EXHAUSTED" in str(error) or "OUT_OF_MEMORY" in str(error)
 
 
 def _here(share: float) -> Target:

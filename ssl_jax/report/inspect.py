@@ -5,7 +5,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ssl_jax import assemble, data, text
+from ssl_jax import data, program, text
 from ssl_jax.data.pipeline import Examples
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop.trackers import read_lines
@@ -28,7 +28,7 @@ def inspect(
         console.print(show_text(experiment, text.load(tokenizer_dir), typed, labels))
         return
     corpus = corpus_of(experiment, console)
-    bound = assemble.bind(experiment, assemble.meta_of(corpus, 1))
+    bound = program.bind(experiment, program.meta_of(corpus, 1))
     plan = bound.objective.plan.open(corpus.train, experiment.seed)
     size = experiment.loop.batch_size
     first = batch * size if step is None else (step - 1) * size

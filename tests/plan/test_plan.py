@@ -10,7 +10,7 @@ import jax
 import pytest
 
 from ssl_jax import config, data, nn, parallel
-from ssl_jax.assemble import assemble, lay_out
+from ssl_jax.assemble import assemble
 from ssl_jax.cli.main import main
 from ssl_jax.data import Pairs
 from ssl_jax.loop.loop import Epochs, Steps, Tokens
@@ -21,6 +21,7 @@ from ssl_jax.plan.look import View, look
 from ssl_jax.plan.plan import plan
 from ssl_jax.plan.ready import StandIn, ready
 from ssl_jax.plan.roofline import roofline, work_of
+from ssl_jax.program import lay_out
 from ssl_jax.types import Meta, UserError
 from tests.plan import small
 

@@ -74,5 +74,5 @@ def test_out_of_memory_is_one_line_with_what_needs_less(prepared, tmp_path, monk
 
 def test_other_errors_of_the_runtime_stay_what_they_are(prepared, tmp_path):
     experiment, meta = prepared
-    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), run.advised(experiment, meta):
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), start.advised(experiment, meta):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
