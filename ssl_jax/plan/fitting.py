@@ -84,7 +84,7 @@ def _micro_batch(
         if not smaller:
             return None
         room = view.memory.capacity - view.memory.fixed
-        wanted = rows * room / max(view.memory.temporaries, 1)
+        wanted = 1.05 * rows * room / max(view.memory.temporaries, 1)  # not quite linear
         size = max((n for n in smaller if n <= wanted), default=smaller[0])
         sets = (f"loop.micro_batch={size}",)
         experiment = dataclasses.replace(
