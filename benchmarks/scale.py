@@ -17,6 +17,7 @@ from ssl_jax.parallel import MeshConfig
 from ssl_jax.plan import topology
 from ssl_jax.plan.look import View, look
 from ssl_jax.plan.ready import ready
+from ssl_jax.types import Meta
 
 SHAPES = ("2x2x1", "2x2x4", "4x4x4", "4x8x8", "8x8x16", "16x16x16")
 ROWS = 32  # of a chip
@@ -47,7 +48,7 @@ def main() -> None:
     arguments.add_argument("--meshes", nargs="+", default=["data", "fsdp"], choices=["data", "fsdp"])
     given = arguments.parse_args()
     experiment, _, _ = config.load_recipe("bert_large")
-    tokenizer = ready(experiment).tokenizer
+    meta = Meta(tokenizer=ready(experiment).tokenizer)
     head = ["chips", "v5p", "mesh", "state, MiB", "temporaries, MiB", *(f"{kind}, MB" for kind in KINDS)]
     head += ["sent, MB", "compiled in, s"]
     print(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}", flush=True)
@@ -58,7 +59,7 @@ def main() -> None:
             chips = len(target.devices)
             loop = dataclasses.replace(experiment.loop, batch_size=ROWS * chips, micro_batch=None)
             made = dataclasses.replace(experiment, mesh=meshes(chips)[name], loop=loop)
-            print(line(shape, name, look(made, tokenizer, target, loop.duration.n)), flush=True)
+            print(line(shape, name, look(made, meta, target, loop.duration.n)), flush=True)
 
 
 if __name__ == "__main__":
