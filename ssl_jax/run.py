@@ -141,7 +141,7 @@ def facts(experiment: Experiment) -> dict[str, Any]:
 
 
 def check_start(
-    experiment: Experiment, workdir: Path, command: str, *, first_process: bool
+    experiment: Experiment, workdir: Path, command: str, *, first_process: bool, fresh: bool
 ) -> dict[str, Any]:
     """What one of several processes can find out before it meets the others and claims a device.
 
@@ -152,7 +152,7 @@ def check_start(
         place.lock()
         place.unlock()
     corpus = None
-    if experiment.task is None and not place.summary():
+    if experiment.task is None and (fresh or not place.summary()):
         corpus = demand_corpus(experiment, command).fingerprint
     return {**facts(experiment), "corpus": corpus}
 

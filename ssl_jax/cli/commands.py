@@ -126,11 +126,12 @@ def _train(
     if experiment.loop.deterministic:
         run.choose_deterministic_kernels()
     timeout = {}
-    if meeting or args.distributed:
-        first = meeting is not None and meeting.seat.process == 0
-        facts = run.check_start(experiment, args.workdir, _prepare_command(args), first_process=first)
     if meeting:
-        meeting.attend(facts)
+        first = meeting.seat.process == 0
+        prepare = _prepare_command(args)
+        meeting.attend(
+            run.check_start(experiment, args.workdir, prepare, first_process=first, fresh=args.fresh)
+        )
     elif args.distributed:
         timeout = {"timeout_seconds": 60 * args.rendezvous_minutes}
     several = parallel.initialize(
@@ -261,7 +262,7 @@ def evaluate(args: argparse.Namespace, console: Console) -> int:
         trained.task if args.data is None else dataclasses.replace(trained.task, data=args.data),
         split,
         out=args.out,
-        batch_size=trained.evals.batch_size or trained.loop.micro_batch or trained.loop.batch_size,
+        batch_size=rows_at_once(trained),
         progress=console.progress,
     )
     if args.json:
@@ -269,6 +270,12 @@ def evaluate(args: argparse.Namespace, console: Console) -> int:
     else:
         evaluation.show(found, f"{args.model} on {split}", console)
     return 0
+
+
+def rows_at_once(trained: Experiment) -> int:
+    """Of an evaluation: what the recipe says, else what training took at a time where that is a number."""
+    micro = trained.loop.micro_batch
+    return trained.evals.batch_size or (micro if isinstance(micro, int) else trained.loop.batch_size)
 
 
 def embed(args: argparse.Namespace, console: Console) -> int:

@@ -50,9 +50,9 @@ class Meeting:
     ):
         self.folder, self.seat, self.seconds = folder, seat, seconds
         self._say, self._complain = say, complain
-        self._beat = beat or max(0.5, seat.num_processes / 100)
-        self._settle = settle
-        self._notes = Notes(folder, patience=10 * self._beat + settle)
+        self._beat = beat or min(max(0.5, seat.num_processes / 100), 5.0)
+        self._settle = max(settle, 4 * self._beat)  # what is heard is written one or two beats later
+        self._notes = Notes(folder, patience=10 * self._beat + self._settle)
         host, nonce = socket.gethostname(), secrets.token_hex(8)
         self._note = Note(seat.process, seat.num_processes, seat.coordinator, host, nonce)
         self._began = self._said = time.monotonic()
@@ -198,6 +198,8 @@ class Meeting:
             if leader:
                 behind = max(self._note.behind, leader.time - self._clock())
                 self._note = replace(self._note, heard=leader.nonce, behind=behind)
+            else:  # it may have gone since its door was reached
+                self._note = replace(self._note, reached="")
             for verdict in (read(Verdict, self.folder / "verdict.json"), self._call()):
                 if verdict and me in verdict.nonces:
                     return verdict

@@ -85,4 +85,7 @@ def view_of(
         guessed=module.guessed,
         seconds=seconds,
     )
-    return View(made, of_compiled(made, compiled, target.capacity), found)
+    memory = of_compiled(made, compiled, target.capacity)
+    if devices:  # another compiler's program
+        memory = dataclasses.replace(memory, estimated=True)
+    return View(made, memory, found)

@@ -114,10 +114,12 @@ def of_refusal(program: Program, message: str) -> Memory | None:
 
 def by_estimate(program: Program, capacity: int | None) -> Memory:
     """Temporaries as what the backward pass keeps of one micro-batch, and two trees of gradients while they
-    are accumulated.  What XLA fuses away is counted, what it needs within an operation is not."""
+    are accumulated.  What XLA fuses away is counted, what it needs within an operation is not, and what a
+    tensor axis parts is counted whole."""
     parts, layout = of_state(program), program.layout
     gradients = parts["parameters"] * (2 if layout.accumulation > 1 else 1)
-    kept = residual_bytes(program) // layout.rules.parts("batch", layout.mesh)
+    parted = (layout.rules.parts(name, layout.mesh) for name in ("batch", "length"))
+    kept = residual_bytes(program) // math.prod(parted)
     return Memory(**parts, temporaries=gradients + kept, capacity=capacity, estimated=True)
 
 

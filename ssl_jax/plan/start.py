@@ -4,7 +4,6 @@
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 
@@ -33,8 +32,10 @@ def fitted(experiment: Experiment, meta: Meta, say: Callable[[str], None]) -> Ex
         return experiment
     whole = dataclasses.replace(experiment, loop=dataclasses.replace(experiment.loop, micro_batch=None))
     say("compiling the step, to find the micro-batch that fits")
-    target = _here(ROOM)
-    view = look(whole, meta, target, ANY_STEPS)
+    target = this_machine()
+    capacity = None if target.capacity is None else int(ROOM * parallel.smallest(target.capacity))
+    target = dataclasses.replace(target, capacity=capacity)
+    view = _seen(whole, meta, target)
     if view.memory.fits:
         return whole
     change = _change(whole, meta, target, view)
@@ -59,10 +60,13 @@ def advised(experiment: Experiment, meta: Meta) -> Iterator[None]:
 
 
 def advice(experiment: Experiment, meta: Meta) -> str:
-    """What to change after the devices ran out of memory: words for --set, or where to ask."""
-    target = _here(ROOM)
+    """What to change after the devices ran out of memory: words for --set, or where to ask.
+
+    Asks no other process: they may not have run out.
+    """
+    target = this_machine()
     try:
-        view = look(experiment, meta, target, ANY_STEPS)
+        view = _seen(experiment, meta, target)
         if view.memory.fits:  # so the compiler's count was too low
             target = dataclasses.replace(target, capacity=view.memory.total - 1)
             memory = dataclasses.replace(view.memory, capacity=target.capacity)
@@ -89,13 +93,16 @@ def outlook(setup: Setup) -> str:
     return text
 
 
-def _here(share: float) -> Target:
-    target = this_machine()
-    capacity = None if target.capacity is None else int(share * parallel.smallest(target.capacity))
-    return dataclasses.replace(target, capacity=capacity)
+def _seen(candidate: Experiment, meta: Meta, target: Target) -> View:
+    """A look, judged by the target's capacity: a TPU's compiler accepts what fills its chip to the brim."""
+    view = look(candidate, meta, target, ANY_STEPS)
+    if not view.memory.accepted:
+        return view
+    memory = dataclasses.replace(view.memory, capacity=target.capacity, accepted=None)
+    return dataclasses.replace(view, memory=memory)
 
 
 def _change(experiment: Experiment, meta: Meta, target: Target, view: View) -> Change | None:
     """Of the micro-batch or remat alone: a mesh is the user's."""
-    seen: Callable[[Experiment], Any] = lambda candidate: look(candidate, meta, target, ANY_STEPS)
+    seen = lambda candidate: _seen(candidate, meta, target)
     return smallest_change(experiment, view, seen, most_fsdp=view.program.layout.mesh.shape["fsdp"])

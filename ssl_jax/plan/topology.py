@@ -138,7 +138,9 @@ def this_machine() -> Target:
     first = devices[0]
     slices = tuple(getattr(device, "slice_index", None) or 0 for device in devices)
     name = f"this machine ({len(devices)} {first.device_kind})"
-    return Target(name, devices, slices, chip_of(first.device_kind), _capacity(first), compiles=True)
+    return Target(
+        name, devices, slices, chip_of(first.device_kind), _capacity(jax.local_devices()[0]), compiles=True
+    )
 
 
 def host_devices(count: int) -> list[Any]:

@@ -107,6 +107,27 @@ def test_another_number_of_processes_is_a_difference(group):
     assert "was started with --num-processes 3" in group.complaints[0][1]
 
 
+def test_process_0_that_dies_while_it_waits_is_missed(group, port):
+    """Its door had been reached, and the others waited for ever."""
+    here, group.seconds, group.settle = f"localhost:{port}", 1.5, 0.4
+    leader = group.meeting(0, 3, here)
+    door, beats = Door(port, leader._note.nonce), 0
+    follower = group.start(1, 3, coordinator=here)
+    while follower.is_alive() and beats < 20:
+        leader._post()
+        beats += 1
+        time.sleep(BEAT)
+    door.close()
+    follower.join(20)
+    assert group.status == {1: 1}
+    assert "process 0" in group.complaints[0][1] and "didn't come within" in group.complaints[0][1]
+
+
+def test_a_beat_of_thousands_of_processes_is_short_enough_to_be_heard(tmp_path):
+    meeting = Meeting(tmp_path, Seat(1, 100_000), seconds=60, say=print, complain=print)
+    assert meeting._beat <= 5 and meeting._settle >= 4 * meeting._beat
+
+
 @pytest.mark.parametrize(("wrong", "late"), [(0, 2), (1, 0), (2, 1), (2, 2)])
 def test_the_mistake_of_one_ends_all_however_late_another_comes(group, wrong, late):
     group.settle = SETTLED

@@ -160,14 +160,14 @@ def test_what_transformers_cannot_express_is_refused_unless_no_export_is_wanted(
 
 def test_a_state_that_is_too_large_alone_is_not_compiled():
     target = dataclasses.replace(here(8), capacity=10_000)
-    seen = look(small.experiment(), StandIn(small.VOCAB), target, 40)
+    seen = look(small.experiment(), Meta(tokenizer=StandIn(small.VOCAB)), target, 40)
     assert seen.compiled is None and not seen.memory.fits and seen.memory.temporaries == 0
 
 
 def test_more_rows_keep_more_and_remat_keeps_less():
     def kept(*sets):
         experiment = config.apply_sets(small.experiment(), sets)
-        seen = look(experiment, StandIn(small.VOCAB), topology.target_of("h100:8"), 40)
+        seen = look(experiment, Meta(tokenizer=StandIn(small.VOCAB)), topology.target_of("h100:8"), 40)
         return memory.residual_bytes(seen.program)
 
     one, two, full = kept("loop.micro_batch=1"), kept("loop.micro_batch=2"), kept("model.remat=FULL")

@@ -76,3 +76,22 @@ def test_other_errors_of_the_runtime_stay_what_they_are(prepared, tmp_path):
     experiment, meta = prepared
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), start.advised(experiment, meta):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+
+def test_only_a_device_of_this_process_is_asked_for_its_memory(monkeypatch):
+    """jax raises for those of another process."""
+
+    class Gpu:
+        platform, device_kind = "gpu", "NVIDIA H100 80GB HBM3"
+
+        def memory_stats(self):
+            return {"bytes_limit": 7}
+
+    class Elsewhere(Gpu):
+        def memory_stats(self):
+            raise jax.errors.JaxRuntimeError("MemoryStats is only supported for addressable devices")
+
+    mine = Gpu()
+    monkeypatch.setattr(jax, "devices", lambda: [Elsewhere(), mine])
+    monkeypatch.setattr(jax, "local_devices", lambda: [mine])
+    assert topology.this_machine().capacity == 7
