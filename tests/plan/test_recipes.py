@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every large recipe fits on a topology as it is, says the real TPU compiler."""
+"""Every large recipe fits on a topology as it is, says the real TPU compiler (of one GPU: the formula)."""
 
 from importlib.util import find_spec
 
@@ -11,7 +11,7 @@ from tests.plan.test_plan import planned
 
 # recipe -> (topology, slices)
 PLANS = {
-    "bert_one_gpu": ("v5p:1x1x1", 1),
+    "bert_one_gpu": ("h100:1", 1),
     "bert_base:phase1": ("v5e:4x4", 1),
     "bert_base:phase2": ("v6e:4x4", 1),
     "roberta_base": ("v6e:8x8", 1),
@@ -49,6 +49,8 @@ def test_a_large_recipe_fits(recipe):
     found = planned(experiment, target)
     memory = found.view.memory
     assert found.fits, f"{memory.total / 2**30:.1f} of {memory.capacity / 2**30:.1f} GiB"
+    if not target.compiles:  # a GPU: by formula
+        return
     assert found.view.compiled.guessed == 0
     assert found.view.compiled.sent or len(target.devices) == 1
     assert any(sent.across for sent in found.view.compiled.sent) == (target.num_slices > 1)
