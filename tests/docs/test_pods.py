@@ -18,6 +18,7 @@ def page(kind: str) -> Page:
     return made
 
 
+@pytest.mark.slow
 def test_every_command_says_what_the_page_says(tmp_path):
     commands = page("sh")
     commands.check(commands.ran(tmp_path))

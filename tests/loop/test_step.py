@@ -43,8 +43,8 @@ def test_accumulated_equals_the_large_batch_with_unequal_mask_counts(plain, accu
         dict(),
         dict(data=4, fsdp=2),
         dict(data=2, fsdp=2, tensor=2),
-        dict(data=1, fsdp=4, tensor=2),
-        dict(data=1, fsdp=8),
+        pytest.param(dict(data=1, fsdp=4, tensor=2), marks=pytest.mark.slow),
+        pytest.param(dict(data=1, fsdp=8), marks=pytest.mark.slow),
     ],
 )
 def test_one_device_equals_eight(plain, mesh):

@@ -38,6 +38,7 @@ def machine_of(patch, capacity):
     patch.setattr(start, "this_machine", lambda: target)
 
 
+@pytest.mark.slow
 def test_the_micro_batch_that_fits(prepared, needs, monkeypatch):
     experiment, meta = prepared
     whole, least = needs
