@@ -73,7 +73,10 @@ def roofline(view: View, work: Work, chip: Chip) -> Roofline:
     else:
         inside = sum(sent.bytes for sent in view.compiled.sent if not sent.across)
         across = sum(sent.bytes for sent in view.compiled.sent if sent.across)
-        seconds["memory"] = view.compiled.memory_bytes / chip.memory_rate
+        if view.memory.estimated:
+            unknown.append("memory traffic: compiled for another kind of device")
+        else:
+            seconds["memory"] = view.compiled.memory_bytes / chip.memory_rate
         seconds["links"] = inside / chip.link
         if chip.network is not None:
             seconds["network"] = across / chip.network

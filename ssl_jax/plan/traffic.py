@@ -7,7 +7,7 @@ all-gather S (n-1), a permutation S.
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -75,8 +75,11 @@ def collectives(module: Module, slice_of: Sequence[int]) -> list[Sent]:
                 members = _members(transfer[1])
             else:
                 groups = groups_of(instruction, len(slice_of))
-                across = any(len({slice_of[d] for d in group}) > 1 for group in groups)
+                apart = [Counter(slice_of[d] for d in group) for group in groups]
+                across = any(len(places) > 1 for places in apart)
                 members = max(map(len, groups), default=1)
+                if across:  # a ring enters and leaves a machine once, by the links of all its members there
+                    size /= min(max(places.values()) for places in apart if len(places) > 1)
             entry = counts[kind, across]
             entry[0] += times
             entry[1] += times * _ring(kind, size, members)

@@ -131,7 +131,8 @@ def test_gpus_are_planned_by_formula_and_by_the_program_of_as_many_host_devices(
     assert found.view.memory.estimated and found.view.compiled is None and found.fits
     assert found.bound.unknown and found.target.num_slices == 2
     compiled = planned(experiment, topology.target_of("h200:8"), host_devices=jax.devices()[:8])
-    assert compiled.view.compiled.sent and not compiled.view.memory.estimated
+    assert compiled.view.compiled.sent and compiled.view.memory.estimated  # by another compiler
+    assert "memory" not in compiled.bound.seconds and "links" in compiled.bound.seconds
     with pytest.raises(UserError, match=r"--host-devices 8: h100:16 has 16 devices"):
         planned(experiment, topology.target_of("h100:16"), host_devices=jax.devices()[:8])
 
