@@ -88,7 +88,7 @@ def main(
             place.parameters.write_text(decayed + "\n", encoding="utf-8")
 
         checkpointer = Checkpointer(place.checkpoints, experiment.checkpoint)
-        stack.callback(checkpointer.close)
+        stack.push(lambda _, error, __: None if parallel.tells_of_a_loss(error) else checkpointer.close())
         with parallel.together():
             state, step, next_row = begin(setup, checkpointer, place, branch=branch, console=console)
         stop = loop(setup, state, step, next_row, checkpointer, place, console)

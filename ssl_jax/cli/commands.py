@@ -200,6 +200,9 @@ def _beam() -> Any:
 
 def plan(args: argparse.Namespace, console: Console) -> int:
     hosts = None if args.host_devices is None else topology.host_devices(args.host_devices)
+    recipe, _, _ = config.load_recipe(args.recipe, expect=(Experiment, Suite))
+    if isinstance(recipe, Suite) or recipe.task is not None:
+        raise UserError(f"plan looks at pretraining, and {args.recipe} is the recipe of a task")
     experiment, _ = _recipe(args, console)
     if args.topology is not None:
         target = topology.target_of(args.topology, args.slices)

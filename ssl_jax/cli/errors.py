@@ -59,7 +59,13 @@ def guarded(args: argparse.Namespace) -> int:
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     except BaseException as error:
         console.close()
-        return _report(error, args)
+        status = _report(error, args)
+        from ssl_jax import parallel
+
+        if any(map(parallel.tells_of_a_loss, _chain(error))):
+            _flush()
+            os._exit(status)  # jax's farewell would wait for the lost one, and end with an abort
+        return status
     finally:
         console.close()
         _flush()
@@ -84,6 +90,7 @@ def _report(error: BaseException, args: argparse.Namespace) -> int:
 
 def explain(error: BaseException) -> tuple[int, str | None]:
     """(exit status, the line to print); "" is silence, None an error that nobody foresaw."""
+    from ssl_jax import parallel
     from ssl_jax.types import Failure, Told, UserError
 
     if isinstance(error, KeyboardInterrupt):
@@ -111,6 +118,11 @@ def explain(error: BaseException) -> tuple[int, str | None]:
             return (
                 1,
                 "out of memory on the host; use a smaller batch (--set loop.batch_size=N)",
+            )
+        if parallel.tells_of_a_loss(cause):
+            return 1, (
+                "another process of the run was lost; start all of them again: the same command goes on from "
+                "the last checkpoint"
             )
         if "RESOURCE_EXHAUSTED" in text or "OUT_OF_MEMORY" in text:
             return 1, (

@@ -2,6 +2,7 @@
 """Kinds of values that arguments take, each with its complaint."""
 
 import argparse
+import math
 from pathlib import Path
 
 
@@ -22,6 +23,20 @@ def number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text} is not a number") from None
+
+
+def amount(text: str) -> float:
+    value = number(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number, 0 or more")
+    return value
+
+
+def new_file(text: str) -> Path:
+    path = Path(text)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no file in a folder that is there")
+    return path
 
 
 def part(text: str) -> tuple[int, int]:

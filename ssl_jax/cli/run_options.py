@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from ssl_jax.cli.kinds import count, folder, number, part, positive, shares, size
+from ssl_jax.cli.kinds import amount, count, folder, new_file, part, positive, shares, size
 
 RECIPE = "a Python file whose config() returns an Experiment, FILE.py:FUNCTION, or a shipped recipe's name"
 
@@ -132,8 +132,8 @@ def add_plan(sub: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--host-devices", type=positive, metavar="N", help="compile the sharded program for N CPU devices"
     )
-    sub.add_argument("--price", type=number, metavar="P", help="of a chip and hour, for the cost of the run")
-    sub.add_argument("--json", type=Path, metavar="FILE", help="write the plan as JSON too")
+    sub.add_argument("--price", type=amount, metavar="P", help="of a chip and hour, for the cost of the run")
+    sub.add_argument("--json", type=new_file, metavar="FILE", help="write the plan as JSON too")
     sub.add_argument(
         "--no-export", action="store_true", help="no export is wanted: transformers need not know the model"
     )

@@ -11,7 +11,7 @@ from ssl_jax.parallel.activations import (
     ways,
 )
 from ssl_jax.parallel.chips import CHIPS, Chip, chip_of, hush_libtpu, unseen_gpu
-from ssl_jax.parallel.distributed import agree, initialize, seat, smallest, together
+from ssl_jax.parallel.distributed import agree, initialize, seat, smallest, tells_of_a_loss, together
 from ssl_jax.parallel.meeting import Meeting
 from ssl_jax.parallel.mesh import MeshConfig, current, once, use
 from ssl_jax.parallel.rules import Rules, axes_of, batch_sharding, shardings, spec_of
@@ -40,6 +40,7 @@ __all__ = [
     "smallest",
     "spec_of",
     "split_axes",
+    "tells_of_a_loss",
     "together",
     "unseen_gpu",
     "use",

@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 
@@ -112,10 +113,17 @@ def _integer(name: str, value: int | None) -> int | None:
 
 def _check(coordinator: str, num_processes: int, process_id: int) -> None:
     host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
         raise UserError(f"the coordinator {coordinator!r} is not host:port (for example 10.0.0.1:1234)")
     if not 0 <= process_id < num_processes:
         raise UserError(f"process {process_id} of {num_processes}: ids are 0 to {num_processes - 1}")
+
+
+def tells_of_a_loss(error: BaseException | None) -> bool:
+    """Whether an error is a collective's that found another process gone: a save or a farewell with it would
+    wait for ever."""
+    said = r"\bGloo\b|NCCL.*(remote|aborted)|oordination service|heartbeat"
+    return isinstance(error, RuntimeError) and re.search(said, str(error)) is not None
 
 
 def smallest(value: int) -> int:

@@ -47,7 +47,8 @@ class Door:
             self._server.socket = _listen(port)
         except OSError as error:
             raise UserError(
-                f"process 0 cannot listen on port {port} ({error.strerror}); name another in --coordinator"
+                f"process 0 cannot listen on port {port} ({error.strerror}): is there another process 0? "
+                "Otherwise name another port in --coordinator"
             ) from None
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 

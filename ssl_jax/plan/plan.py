@@ -60,10 +60,8 @@ def plan(
     """host_devices: devices of the CPU to compile for in place of the target's.  exported: whether the model
     is to leave for transformers.  say: what is being done, one line at a time.
 
-    Raises UserError for a recipe that has a task, or that no architecture of transformers can express.
+    Raises UserError for a recipe that no architecture of transformers can express.
     """
-    if experiment.task is not None:
-        raise UserError("plan looks at pretraining, and this recipe has a task")
     wrong = hf.inexpressible(experiment.model, experiment.objective)
     if wrong and exported:
         raise UserError(

@@ -14,6 +14,7 @@ from ssl_jax.parallel import CHIPS, Chip, chip_of, hush_libtpu
 from ssl_jax.types import UserError
 
 JAX_SHARE = 0.75  # of a GPU's memory that jax takes, unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise
+MOST_GPUS = 1 << 17
 FORMS = (
     "v5e:16x16 or v6e:16x16 (two numbers, 256 chips at most), v4:4x4x8, v5p:8x16x32 or tpu7x:4x4x4 (three), "
     "or a number of GPUs as in h100:64 (a100, a100-40gb, h100, h200, b200)"
@@ -72,6 +73,8 @@ def _gpus(name: str, chip: Chip, sizes: list[int], num_slices: int) -> Target:
         raise UserError(f"--topology {name}: GPUs are counted, as in {name}:64")
     if num_slices != 1:
         raise UserError(f"--slices is for TPUs; of GPUs say how many there are, {chip.largest} a machine")
+    if sizes[0] > MOST_GPUS:
+        raise UserError(f"--topology {name}:{sizes[0]}: {MOST_GPUS:,} GPUs at most")
     devices = [Gpu(i, i // chip.largest, chip.kinds[0]) for i in range(sizes[0])]
     machines = tuple(device.process_index for device in devices)
     return Target(f"{name}:{sizes[0]}", devices, machines, chip, int(JAX_SHARE * chip.memory), compiles=False)

@@ -90,6 +90,9 @@ def test_python_m_prints_the_version():
         (["inspect", "x", "--step", "0"], "not a whole number, 1 or more"),
         (["pretrain", "x", "--workdir", "gs://b/x"], "gs://b/x is a URL; a run needs a folder"),
         (["--nothing"], "no option --nothing"),
+        (["plan", "x", "--price", "-1"], "-1 is not a number, 0 or more"),
+        (["plan", "x", "--price", "nan"], "nan is not a number, 0 or more"),
+        (["plan", "x", "--json", "/nowhere/x.json"], "no file in a folder that is there"),
     ],
 )
 def test_a_typing_mistake_is_one_line_and_status_2(words, said, capsys):
@@ -109,6 +112,9 @@ def test_a_typing_mistake_is_one_line_and_status_2(words, said, capsys):
         (["pretrain", "bert_tiny", "--set", "optim.peaklr=1"], "did you mean optim.peak_lr?"),
         (["prepare", "{recipe}"], "mine.py:4: ZeroDivisionError"),
         (["pretrain", "bert_tiny", "--num-processes", "2"], "all three of --coordinator"),
+        (["plan", "glue:cola", "--topology", "h100:8"], "glue:cola is the recipe of a task"),
+        (["plan", "glue", "--topology", "h100:8"], "glue is the recipe of a task"),
+        (["plan", "bert_tiny", "--topology", "h100:1000000000"], "131,072 GPUs at most"),
         (["fill-mask", "{folder}", "x"], "no workdir"),
         (["inspect", "bert_tiny", "--step", "3"], "--step wants a workdir"),
         (["inspect", "{folder}", "--set", "seed=1"], "--set changes a recipe"),
@@ -146,6 +152,11 @@ def chained(error: BaseException, cause: BaseException) -> BaseException:
         (ValueError("RESOURCE_EXHAUSTED: write: No space left on device"), 1, "the disk is full"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "Permission denied (/x)"),
         (MemoryError(), 1, "out of memory on the host"),
+        (
+            RuntimeError("UNKNOWN: Gloo all-reduce failed: Connection reset by peer"),
+            1,
+            "process of the run was lost",
+        ),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."), 1, "out of device memory"),
         (ExceptionGroup("workers", [ValueError("x"), MemoryError()]), 1, "out of memory on the host"),
     ],

@@ -62,3 +62,18 @@ def test_sigterm_to_any_stops_all_at_one_step_with_75(place, tmp_path, signalled
     steps = saved_steps(tmp_path / "run" / "checkpoints")
     assert steps[-1] >= last_step(tmp_path / "run")
     assert not list((tmp_path / "run" / "checkpoints").glob("*tmp*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_process_that_is_lost_is_said_by_the_other_which_leaves(place, tmp_path, lost):
+    """It stayed for jax's farewell, 83 seconds, and ended by an abort."""
+    end(place.start("prepare", place.recipe), 0)
+    processes = group(place, tmp_path / "run", *SETS, *sets("loop.num_steps=100000"))
+    wait_for(processes[0], lambda: last_step(tmp_path / "run") >= 3)
+    processes[lost].kill()
+    processes[lost].communicate()
+    _, err = processes[1 - lost].communicate(timeout=60)
+    assert processes[1 - lost].returncode == 1, err
+    assert "another process of the run was lost; start all of them again" in err
+    assert "Traceback" not in err
