@@ -60,9 +60,7 @@ def guarded(args: argparse.Namespace) -> int:
     except BaseException as error:
         console.close()
         status = _report(error, args)
-        from ssl_jax import parallel
-
-        if any(map(parallel.tells_of_a_loss, _chain(error))):
+        if _is_left_alone(error):
             _flush()
             os._exit(status)  # jax's farewell would wait for the lost one, and end with an abort
         return status
@@ -130,6 +128,15 @@ def explain(error: BaseException) -> tuple[int, str | None]:
                 "result) or shard the parameters (--set mesh.fsdp=N)"
             )
     return 1, None
+
+
+def _is_left_alone(error: BaseException) -> bool:
+    """Whether this is one of several processes that lost another."""
+    import jax
+
+    from ssl_jax import parallel
+
+    return jax.distributed.is_initialized() and any(map(parallel.tells_of_a_loss, _chain(error)))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
