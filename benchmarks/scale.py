@@ -29,7 +29,7 @@ def meshes(chips: int) -> dict[str, MeshConfig]:
     return {"data": MeshConfig(), "fsdp": MeshConfig(fsdp=min(chips, MOST_FSDP))}
 
 
-def line(shape: str, name: str, view: View) -> str:
+def line(shape: str, view: View) -> str:
     memory, mesh = view.memory, view.program.layout.mesh
     sent = {kind: sum(s.bytes for s in view.compiled.sent if s.kind == kind) / 1e6 for kind in KINDS}
     state = memory.parameters + memory.moments
@@ -59,7 +59,7 @@ def main() -> None:
             chips = len(target.devices)
             loop = dataclasses.replace(experiment.loop, batch_size=ROWS * chips, micro_batch=None)
             made = dataclasses.replace(experiment, mesh=meshes(chips)[name], loop=loop)
-            print(line(shape, name, look(made, meta, target, loop.duration.n)), flush=True)
+            print(line(shape, look(made, meta, target, loop.duration.n)), flush=True)
 
 
 if __name__ == "__main__":

@@ -31,18 +31,27 @@ HELDOUT_SEED = 1 << 32  # added to the seed: held-out masks are drawn apart from
 class Setup:
     """A run, ready to start or to go on."""
 
-    bound: Bound
-    layout: Layout
+    program: Program
     plan: OpenPlan
     heldout: Mapping[str, OpenPlan]  # name -> what is measured; {} where nothing is
     num_steps: int
-    blueprint: Blueprint
-    step: Callable[[State, Any], tuple[State, dict[str, Any]]]
+    step: Callable[[State, Any], tuple[State, dict[str, Any]]]  # the program's, compiled
     evaluate: Callable[[Any, Any, Any], dict[str, Any]]
-    program: Program  # which step is the compiled form of
     coefs: dict[str, float]  # term -> its share in the loss
     flops_per_row: float | None  # forward and backward; None where no MFU will be printed
     compile_seconds: float
+
+    @property
+    def bound(self) -> Bound:
+        return self.program.bound
+
+    @property
+    def layout(self) -> Layout:
+        return self.program.layout
+
+    @property
+    def blueprint(self) -> Blueprint:
+        return self.program.blueprint
 
     @property
     def tokens_per_row(self) -> float:
@@ -121,11 +130,6 @@ def eval_batch(experiment: Experiment, layout: Layout) -> int:
     return -(-size // shards) * shards
 
 
-def vocab_shards(resolved: dict[str, Any], layout: Layout) -> int:
-    """Of the run's birth; resolved: what an earlier start fixed."""
-    return resolved.get("vocab_shards", layout.mesh.shape["tensor"])
-
-
 def open_heldout(bound: Bound, corpus: Corpus | TaskData, warn: Callable[[str], None]) -> dict[str, OpenPlan]:
     """The plans of what is held out, the first by the name `heldout`."""
     plan, seed = bound.objective.plan, bound.experiment.seed + HELDOUT_SEED
@@ -146,7 +150,7 @@ def assemble(
 ) -> Setup:
     """Compiles the step.  resolved: what an earlier start of this run fixed; empty for a new one."""
     layout = lay_out(experiment)
-    shards = vocab_shards(resolved, layout)
+    shards = resolved.get("vocab_shards", layout.mesh.shape["tensor"])  # those of the run's birth
     bound = bind(experiment, meta_of(corpus, shards))
     plan = bound.objective.plan.open(corpus.train, experiment.seed)
     total = num_steps(experiment.loop.duration, layout.batch_size, plan.num_rows, plan.num_tokens)
@@ -156,14 +160,11 @@ def assemble(
     seconds = time.perf_counter() - begin
     known = flops.peak(jax.devices()[0]) is not None
     return Setup(
-        bound=bound,
-        layout=layout,
+        program=made,
         plan=plan,
         heldout=open_heldout(bound, corpus, warn),
         num_steps=total,
-        blueprint=made.blueprint,
         step=compiled,
-        program=made,
         evaluate=jax.jit(make_evaluation(made.blueprint.graphdef, bound.objective)),
         coefs=made.coefs(),
         flops_per_row=made.flops_per_row() if known else None,

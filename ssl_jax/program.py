@@ -69,6 +69,12 @@ class Layout:
     accumulation: int
 
     @property
+    def axes(self) -> str:
+        """The axes that have more than one device, for people."""
+        sizes = [f"{name} {size}" for name, size in self.mesh.shape.items() if size > 1]
+        return " x ".join(sizes) or "one device"
+
+    @property
     def replicated(self) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec())
 

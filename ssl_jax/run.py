@@ -71,9 +71,10 @@ def main(
         with parallel.together():
             corpus = prepare(experiment, console)
             place.keep_tokenizer(corpus.tokenizer_dir) if first_process else None
+        meta = meta_of(corpus, 1)
         with parallel.together():
-            experiment = fitted(experiment, meta_of(corpus, 1), console.status)
-        stack.enter_context(advised(experiment, meta_of(corpus, 1)))
+            experiment = fitted(experiment, meta, console.status)
+        stack.enter_context(advised(experiment, meta))
         with parallel.together():
             console.status("compiling the step")
             setup = assemble(experiment, corpus, resolved_of(place, branch), console.warn)
@@ -161,15 +162,12 @@ def describe(setup: Setup) -> str:
     """What will run, in a few lines."""
     layout, experiment = setup.layout, setup.bound.experiment
     count = sum(x.size for x in jax.tree.leaves(setup.blueprint.shapes.params))
-    shape = (
-        " x ".join(f"{name} {size}" for name, size in layout.mesh.shape.items() if size > 1) or "one device"
-    )
     rows = f"{layout.batch_size} rows" + (
         f" in {layout.accumulation} micro-batches" * (layout.accumulation > 1)
     )
     device = jax.devices()[0]
     lines = [
-        f"{count / 1e6:.1f} M parameters on {jax.device_count()} {device.device_kind} ({shape})",
+        f"{count / 1e6:.1f} M parameters on {jax.device_count()} {device.device_kind} ({layout.axes})",
         f"{setup.num_steps} steps of {rows} x {experiment.objective.plan.length}; "
         f"compiled in {setup.compile_seconds:.1f} s",
         setup.plan.report(),

@@ -2,171 +2,37 @@
 """One function a command: arguments to an Experiment, then to the room that does it; returns its status."""
 
 import argparse
-import contextlib
 import dataclasses
 import json
-import shlex
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from ssl_jax import api, config, data, hub, parallel, run, weights
-from ssl_jax.cli import use
+from ssl_jax.cli import recipes, train, use
 from ssl_jax.cli.console import Console
-from ssl_jax.cli.format import complain
-from ssl_jax.compare import compare as comparison
-from ssl_jax.compare import suite as suites
 from ssl_jax.experiment import Experiment, Suite
 from ssl_jax.objectives import Classification, SpanPrediction, Tagging
 from ssl_jax.plan import plan as planning
 from ssl_jax.plan import topology
 from ssl_jax.plan.show import as_json, show
-from ssl_jax.report import embeddings, summary
+from ssl_jax.report import embeddings
 from ssl_jax.report import evaluate as evaluation
 from ssl_jax.report import inspect as inspection
 from ssl_jax.source import experiment_of
 from ssl_jax.tasks.base import DEV
 from ssl_jax.types import UserError
 from ssl_jax.use.embed import By, Pool
-from ssl_jax.workdir import MEETING, Workdir, write_json
-
-
-def _recipe(args: argparse.Namespace, console: Console) -> tuple[Experiment, str]:
-    """The recipe's experiment with what it leaves to its MODEL filled in, and then with every --set."""
-    experiment, source, _ = config.load_recipe(args.recipe, expect=Experiment)
-    if getattr(args, "data", None) is not None:
-        experiment = _with_data(experiment, args)
-    place = Workdir(args.workdir) if hasattr(args, "workdir") and not args.fresh else None
-    start = getattr(args, "start_from", None)
-    return weights.settle(experiment, start, args.sets, place, console), source
-
-
-def pretrain(args: argparse.Namespace, console: Console) -> int:
-    with _meeting(args, console) as meeting:
-        experiment, source = _recipe(args, console)
-        return _train(args, console, experiment, source, meeting)
-
-
-def finetune(args: argparse.Namespace, console: Console) -> int:
-    with _meeting(args, console) as meeting:
-        recipe, source, name = config.load_recipe(args.recipe, expect=(Experiment, Suite))
-        if isinstance(recipe, Experiment):
-            recipe = _with_data(recipe, args)
-            if args.seeds is None:
-                place = None if args.fresh else Workdir(args.workdir)
-                experiment = weights.settle(recipe, args.start_from, args.sets, place, console)
-                return _train(args, console, experiment, source, meeting)
-            recipe = suites.of_one(name, recipe)
-        if args.fresh:
-            raise UserError(f"--fresh is for a single run; to begin a table anew remove {args.workdir}")
-        if meeting:
-            raise UserError("one process makes a table of several runs; start its runs one by one in several")
-    suites.finetune(
-        recipe,
-        source,
-        start=args.start_from,
-        data=args.data,
-        only=args.only.split(",") if args.only else (),
-        num_seeds=args.seeds or 1,
-        sets=args.sets,
-        folder=args.workdir,
-        console=console,
-    )
-    return 0
-
-
-def compare(args: argparse.Namespace, console: Console) -> int:
-    experiment, source, name = config.load_recipe(args.recipe, expect=Experiment)
-    comparison.compare(
-        _with_data(experiment, args),
-        source,
-        start=args.start_from,
-        against=args.against,
-        shares=args.labels,
-        num_seeds=args.seeds,
-        frozen=not args.no_frozen,
-        sets=args.sets,
-        folder=args.workdir or Path("runs") / f"compare-{name}",
-        console=console,
-    )
-    return 0
-
-
-def _with_data(experiment: Experiment, args: argparse.Namespace) -> Experiment:
-    if experiment.task is None:
-        raise UserError(f"{args.recipe} has no task; pretraining is: ssl-jax pretrain {args.recipe}")
-    if args.data is None:
-        return experiment
-    return dataclasses.replace(experiment, task=dataclasses.replace(experiment.task, data=args.data))
-
-
-def _meeting(args: argparse.Namespace, console: Console) -> Any:
-    """Where several processes meet; None for one, and where only jax can find out which this is."""
-    args.workdir = args.workdir or Path("runs") / config.name_of(args.recipe)  # and place of an error.log
-    seat = parallel.seat(args.coordinator, args.num_processes, args.process_id, auto=args.distributed)
-    if seat is None:
-        return contextlib.nullcontext()
-    return parallel.Meeting(
-        args.workdir / MEETING,
-        seat,
-        seconds=60 * args.rendezvous_minutes,
-        say=console.warn,
-        complain=complain,
-    )
-
-
-def _train(
-    args: argparse.Namespace,
-    console: Console,
-    experiment: Experiment,
-    source: str,
-    meeting: parallel.Meeting | None,
-) -> int:
-    if experiment.loop.deterministic:
-        run.choose_deterministic_kernels()
-    timeout = {}
-    if meeting:
-        first = meeting.seat.process == 0
-        prepare = _prepare_command(args)
-        meeting.attend(
-            run.check_start(experiment, args.workdir, prepare, first_process=first, fresh=args.fresh)
-        )
-    elif args.distributed:
-        timeout = {"timeout_seconds": 60 * args.rendezvous_minutes}
-    several = parallel.initialize(
-        args.coordinator, args.num_processes, args.process_id, auto=args.distributed, **timeout
-    )  # first: nothing may use a device before it
-    if meeting:
-        meeting.close()
-    speaks = not several or jax.process_index() == 0
-    console.quiet = not speaks
-    status = run.main(
-        experiment,
-        args.workdir,
-        console=console,
-        recipe_source=source,
-        branch=getattr(args, "branch", None),
-        fresh=args.fresh,
-    )
-    if status == 0 and speaks:
-        summary.finish(args.workdir, console)
-    return status
-
-
-def _prepare_command(args: argparse.Namespace) -> str:
-    sets = [word for one in args.sets for word in ("--set", one)]
-    return shlex.join(["ssl-jax", "prepare", args.recipe, *sets])
+from ssl_jax.workdir import write_json
 
 
 def tokenizer(args: argparse.Namespace, console: Console) -> int:
-    experiment, _ = _recipe(args, console)
+    experiment, _ = recipes.load(args, console)
     console.print(f"tokenizer: {data.train_tokenizer(experiment.data, experiment.text, console.progress)}")
     return 0
 
 
 def prepare(args: argparse.Namespace, console: Console) -> int:
-    experiment, _ = _recipe(args, console)
+    experiment, _ = recipes.load(args, console)
     if args.part or args.publish or args.beam:
         return _prepare_by_many(args, experiment, console)
     console.print(f"corpus: {run.prepare(experiment, console).dir}")
@@ -203,7 +69,7 @@ def plan(args: argparse.Namespace, console: Console) -> int:
     recipe, _, _ = config.load_recipe(args.recipe, expect=(Experiment, Suite))
     if isinstance(recipe, Suite) or recipe.task is not None:
         raise UserError(f"plan looks at pretraining, and {args.recipe} is the recipe of a task")
-    experiment, _ = _recipe(args, console)
+    experiment = weights.settle(recipe, None, args.sets, None, console)
     if args.topology is not None:
         target = topology.target_of(args.topology, args.slices)
     elif args.slices > 1:
@@ -222,7 +88,7 @@ def plan(args: argparse.Namespace, console: Console) -> int:
         exported=not args.no_export,
         say=console.status,
     )
-    show(found, _prepare_command(args), console)
+    show(found, recipes.prepare_command(args), console)
     if args.json is not None:
         write_json(args.json, as_json(found))
     return 0 if found.fits else 1
@@ -240,7 +106,7 @@ def inspect(args: argparse.Namespace, console: Console) -> int:
         if args.step is not None:
             raise UserError(f"--step wants a workdir, and {target} is no folder; for a recipe say --batch")
         args.recipe = args.target
-        target, _ = _recipe(args, console)
+        target, _ = recipes.load(args, console)
     batch = 0 if args.batch is None and args.step is None and args.text is None else args.batch
     inspection.inspect(target, batch=batch, step=args.step, typed=args.text, console=console)
     return 0
@@ -316,9 +182,9 @@ def import_(args: argparse.Namespace, console: Console) -> int:
 
 
 COMMANDS = {
-    "pretrain": pretrain,
-    "finetune": finetune,
-    "compare": compare,
+    "pretrain": train.pretrain,
+    "finetune": train.finetune,
+    "compare": train.compare,
     "tokenizer": tokenizer,
     "prepare": prepare,
     "plan": plan,

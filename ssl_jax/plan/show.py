@@ -47,14 +47,11 @@ def show(plan: Plan, prepare: str, console: Any) -> None:
 
 def headline(plan: Plan) -> str:
     layout, experiment = plan.view.program.layout, plan.experiment
-    shape = (
-        " x ".join(f"{name} {size}" for name, size in layout.mesh.shape.items() if size > 1) or "one device"
-    )
     steps = "steps as the store will say" if plan.num_steps is None else f"{plan.num_steps:,} steps"
     rows = f"{layout.batch_size:,} rows x {experiment.objective.plan.length:,}"
     micro = f" in {layout.accumulation} micro-batches" * (layout.accumulation > 1)
     verdict = "fits" if plan.fits else "does NOT fit"
-    return f"{verdict} on {plan.target.name} ({shape}): {steps} of {rows}{micro}"
+    return f"{verdict} on {plan.target.name} ({layout.axes}): {steps} of {rows}{micro}"
 
 
 def _memory_rows(plan: Plan) -> list[tuple[str, float | None]]:

@@ -13,6 +13,7 @@ from ssl_jax.experiment import Experiment
 from ssl_jax.loop.loop import MicroBatch
 from ssl_jax.plan.fitting import Change, smallest_change
 from ssl_jax.plan.look import View, look, view_of
+from ssl_jax.plan.memory import of_compiled
 from ssl_jax.plan.roofline import roofline, work_of
 from ssl_jax.plan.topology import Target, this_machine
 from ssl_jax.types import Failure, Meta, UserError
@@ -82,11 +83,11 @@ def advice(experiment: Experiment, meta: Meta) -> str:
 def outlook(setup: Setup) -> str:
     """What a run needs of its devices, and the least time to its end where the chip is known."""
     target = this_machine()
-    view = view_of(setup.program, setup.step, setup.compile_seconds, target)
-    memory = view.memory
+    memory = of_compiled(setup.program, setup.step, target.capacity)
     room = "" if memory.capacity is None else f" of {memory.capacity / GIB:.2f}"
     text = f"memory: {memory.total / GIB:.2f}{room} GiB a device"
     if target.chip is not None:
+        view = view_of(setup.program, setup.step, setup.compile_seconds, target)
         bound = roofline(view, work_of(view), target.chip)
         hours = bound.step * setup.num_steps / 3600
         text += f"; {hours:.1f} h at least for all steps (a bound: {bound.limit})"

@@ -103,9 +103,13 @@ def _tpus(name: str, chip: Chip | None, sizes: list[int], num_slices: int) -> Ta
         options["chip_config_name"] = "megacore"
     devices = _described(f"{name}:{shape}", options)
     chip = chip or chip_of(devices[0].device_kind)
-    slices = tuple(getattr(device, "slice_index", None) or 0 for device in devices)
+    slices = _slices(devices)
     full = f"{num_slices} x {name}:{shape}" if num_slices > 1 else f"{name}:{shape}"
     return Target(full, devices, slices, chip, chip.memory if chip else None, compiles=True)
+
+
+def _slices(devices: Sequence[Any]) -> tuple[int, ...]:
+    return tuple(getattr(device, "slice_index", None) or 0 for device in devices)
 
 
 def _described(topology: str, options: dict[str, Any]) -> list[Any]:
@@ -139,7 +143,7 @@ def this_machine() -> Target:
     """The devices that jax has here, and the memory that they say they have."""
     devices = jax.devices()
     first = devices[0]
-    slices = tuple(getattr(device, "slice_index", None) or 0 for device in devices)
+    slices = _slices(devices)
     name = f"this machine ({len(devices)} {first.device_kind})"
     return Target(
         name, devices, slices, chip_of(first.device_kind), _capacity(jax.local_devices()[0]), compiles=True

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.end_to_end.runs import Place
+from tests.end_to_end.runs import Place, end, make_place
 
 # Dropout's masks are drawn a shard, and DESIGN's conditions for equal losses across meshes ask for none.
 EXACT = ["model.dropout=0.0", "model.attention_dropout=0.0", "optim.peak_lr=5e-4"]
@@ -17,6 +17,13 @@ EXACT = ["model.dropout=0.0", "model.attention_dropout=0.0", "optim.peak_lr=5e-4
 
 def sets(*settings: str) -> list[str]:
     return [word for setting in settings for word in ("--set", setting)]
+
+
+def prepared_place(folder: Path, compiled: Path) -> Place:
+    """A place whose corpus is there, as several processes want it."""
+    place = make_place(folder, compiled)
+    end(place.start("prepare", place.recipe), 0)
+    return place
 
 
 def group(place: Place, workdir: Path, *args: Any, count: int = 2, devices: int = 1, **kwargs: Any):

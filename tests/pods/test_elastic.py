@@ -5,8 +5,8 @@ the run that nobody disturbed."""
 import pytest
 
 from ssl_jax.loop.kept import saved_steps
-from tests.end_to_end.runs import end, last_step, lines, make_place, wait_for
-from tests.pods.processes import EXACT, assert_follows, group, sets
+from tests.end_to_end.runs import end, last_step, lines, wait_for
+from tests.pods.processes import EXACT, assert_follows, group, prepared_place, sets
 
 pytestmark = pytest.mark.slow
 STEPS = 50  # for which DESIGN promises equal losses
@@ -16,9 +16,7 @@ HALVES = dict(data=2, fsdp=2, tensor=2)
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, request):
-    place = make_place(tmp_path_factory.mktemp("elastic"), request.config.cache.mkdir("compiled"))
-    end(place.start("prepare", place.recipe), 0)
-    return place
+    return prepared_place(tmp_path_factory.mktemp("elastic"), request.config.cache.mkdir("compiled"))
 
 
 @pytest.fixture(scope="module")

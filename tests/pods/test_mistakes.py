@@ -7,17 +7,15 @@ import sys
 
 import pytest
 
-from tests.end_to_end.runs import ROOT, end, kill, make_place, wait_for
-from tests.pods.processes import EXACT, group, refused, sets
+from tests.end_to_end.runs import ROOT, kill, wait_for
+from tests.pods.processes import EXACT, group, prepared_place, refused, sets
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, request):
-    place = make_place(tmp_path_factory.mktemp("mistakes"), request.config.cache.mkdir("compiled"))
-    end(place.start("prepare", place.recipe), 0)
-    return place
+    return prepared_place(tmp_path_factory.mktemp("mistakes"), request.config.cache.mkdir("compiled"))
 
 
 @pytest.fixture(scope="module")
