@@ -95,9 +95,9 @@ class Meeting:
         with contextlib.ExitStack() as stack:
             at = self._open_door(stack)
             while True:
-                self._post()
                 self._notes.look()
                 self._look_for_twin()
+                self._post()
                 callers = at.notes() if at else {}
                 status, line = self._judge(callers)
                 missing = self._missing()
@@ -191,9 +191,9 @@ class Meeting:
     def _follow(self) -> Verdict:
         me = self._note.nonce
         while True:
-            self._post()
             self._notes.look([0, self.seat.process])
             self._look_for_twin()
+            self._post()
             leader = self._notes.alive().get(0)
             if leader:
                 behind = max(self._note.behind, leader.time - self._clock())
@@ -241,6 +241,7 @@ class Meeting:
     # ----------------------------------------------------------------------------------- together
 
     def _look_for_twin(self) -> None:
+        """Before this one writes its own note over the other's: right after it, it would find only that."""
         twin = self._notes.alive().get(self.seat.process)
         if twin and twin.nonce != self._note.nonce:
             line = f"two processes have the number {twin.process}, on {twin.host} and {self._note.host}"

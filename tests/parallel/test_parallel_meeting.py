@@ -12,7 +12,7 @@ import pytest
 from ssl_jax.parallel import meeting as meetings
 from ssl_jax.parallel.door import Door, call, trouble
 from ssl_jax.parallel.meeting import Meeting
-from ssl_jax.parallel.notes import Note, Seat, difference
+from ssl_jax.parallel.notes import Note, Seat, difference, read
 from ssl_jax.types import Failure, Told, UserError
 
 FACTS = {"versions": {"jax": "0.10.2"}, "recipe": {"optim": {"peak_lr": 1e-3}}, "corpus": "c0ffee"}
@@ -153,7 +153,12 @@ def test_what_nobody_foresaw_ends_all_and_goes_on_up_in_the_process_that_knows_i
 @pytest.mark.parametrize("number", [0, 1])
 def test_two_processes_of_one_number_are_found(group, number):
     group.seconds, group.settle = 2.0, SETTLED  # one of the two may leave before the other has heard
-    threads = [group.start(i, 3) for i in (0, 1, number)] + [group.start(2, 3, after=0.5)]
+    threads = [group.start(i, 3) for i in (0, 1, number)]
+    limit = time.monotonic() + 10
+    while not ((note := read(Note, group.folder / f"{number}.json")) and note.mistake):
+        assert time.monotonic() < limit, "neither found the other"
+        time.sleep(BEAT)
+    threads.append(group.start(2, 3))  # before it comes the others wait
     for thread in threads:
         thread.join(20)
     assert group.status == {0: 2, 1: 2, 2: 2} and not any(thread.is_alive() for thread in threads)
