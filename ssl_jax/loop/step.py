@@ -9,6 +9,7 @@ forward), and then the micro-batches are scanned with those weights: exact for s
 weights, across micro-batches and hosts.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ssl_jax import nn, optim
+from ssl_jax import nn, optim, parallel
 from ssl_jax.loop.guards import Guard
 from ssl_jax.loop.state import State
 from ssl_jax.types import Batch, Mean, Objective
@@ -58,7 +59,7 @@ def make_step(
 ) -> Callable[[State, Batch], tuple[State, dict[str, Any]]]:
     """(state, batch [B, ...]) -> (state, metrics: name -> scalar).  B is the whole global batch."""
 
-    def gradient(params, extra, batch, weights, key):
+    def gradient(params, extra, weights, batch, key):
         def loss_of(params):
             means = objective.loss(nn.merge(graphdef, params), extra, batch, key)
             totals = sums(means, batch["valid"], "total")
@@ -70,23 +71,25 @@ def make_step(
 
     def accumulated(state, batch, weights, key):
         """The same sums as one large batch, a micro-batch at a time."""
-        keys = jax.random.split(key, accumulation)
+
+        def of_parts(micro_and_key):
+            here = functools.partial(gradient, state.params, state.extra, weights)
+            return parallel.of_each_part(here, *micro_and_key)
 
         def body(carry, micro_and_key):
-            micro, key = micro_and_key
-            new = gradient(state.params, state.extra, micro, weights, key)
-            return jax.tree.map(jnp.add, carry, new), None
+            return jax.tree.map(jnp.add, carry, of_parts(micro_and_key)), None
 
-        zero = jnp.zeros((), jnp.float32)
-        start = (zero, {name: zero for name in weights}, jax.tree.map(jnp.zeros_like, state.params))
-        return jax.lax.scan(body, start, (micro_batches(batch, accumulation), keys))[0]
+        micros = micro_batches(batch, accumulation), jax.random.split(key, accumulation)
+        shapes = jax.eval_shape(of_parts, jax.tree.map(lambda x: x[0], micros))
+        start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.lax.scan(body, start, micros)[0])
 
     def step(state: State, batch: Batch) -> tuple[State, dict[str, Any]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         model = nn.merge(graphdef, state.params)
         weights = sums(objective.loss(model, state.extra, batch, None), batch["valid"], "weight")
         if accumulation == 1:
-            loss, totals, grads = gradient(state.params, state.extra, batch, weights, key)
+            loss, totals, grads = gradient(state.params, state.extra, weights, batch, key)
         else:
             loss, totals, grads = accumulated(state, batch, weights, key)
 

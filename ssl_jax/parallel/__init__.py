@@ -4,6 +4,7 @@
 from ssl_jax.parallel.activations import (
     filled_up,
     length_is_sharded,
+    of_each_part,
     on_each_device,
     own_key,
     shard,
@@ -31,6 +32,7 @@ __all__ = [
     "hush_libtpu",
     "initialize",
     "length_is_sharded",
+    "of_each_part",
     "on_each_device",
     "once",
     "own_key",

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Activations under the mesh in use: where they are pinned, and what runs on each device's part of them."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, Shaped
 
-from ssl_jax.parallel.mesh import current
-from ssl_jax.parallel.rules import spec_of
+from ssl_jax.parallel.mesh import current, traced_for
+from ssl_jax.parallel.rules import Rules, spec_of
 
 Names = tuple[str | None, ...]  # logical axes, one a dimension
 
@@ -66,6 +67,27 @@ def on_each_device(
     specs = tuple(PartitionSpec() if x is None else _spec(n, x.shape) for x, n in zip(arrays, names))
     shape, out_names = out
     return jax.shard_map(part, mesh=current()[0], in_specs=specs, out_specs=_spec(out_names, shape))(*arrays)
+
+
+def of_each_part(function: Callable[[Any, Any], Any], rows: Any, key: Key[Array, ""]) -> Any:
+    """function(rows, key) of each data-parallel part of the rows [B, ...] alone: results [parts, ...].
+
+    The parts stay on their devices until the caller sums them: what is accumulated over micro-batches
+    is then sent over the axis `data`, the slowest, once and not once a micro-batch.  The rows of a part still
+    lie over the other axes, and each part has a key of its own.  One part without a mesh.
+    """
+    here = current()
+    if here is None or (parts := _data_parts(*here)) == 1:
+        return jax.tree.map(lambda x: x[None], function(rows, key))
+    mesh, rules = here
+    rows = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), rows)
+    with traced_for(mesh, dataclasses.replace(rules, batch=rules.batch[1:])):
+        return jax.vmap(function, spmd_axis_name="data")(rows, jax.random.split(key, parts))
+
+
+def _data_parts(mesh: Mesh, rules: Rules) -> int:
+    """Devices along the axis data, where the rows lie on that first."""
+    return mesh.shape["data"] if rules.batch[:1] == ("data",) else 1
 
 
 def own_key(key: Key[Array, ""] | None, axes: tuple[str, ...]) -> Key[Array, ""] | None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The step: exact sums over micro-batches and meshes, guards, and what a skipped step leaves alone."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,6 +37,22 @@ def test_accumulated_equals_the_large_batch_with_unequal_mask_counts(plain, accu
         for name in ("loss", "mlm", "nsp", "grad_norm", "mlm_accuracy"):
             np.testing.assert_allclose(ours[name], whole[name], rtol=0, atol=1e-5, err_msg=name)
         assert ours["hash"] == whole["hash"]
+
+
+@pytest.mark.parametrize(
+    ("mesh", "accumulation"),
+    [
+        (dict(data=2), 4),
+        pytest.param(dict(data=4, tensor=2), 2, marks=pytest.mark.slow),
+        pytest.param(dict(data=2, fsdp=2, tensor=2), 2, marks=pytest.mark.slow),
+    ],
+)
+def test_micro_batches_of_parts_of_the_data_axis_equal_the_large_batch(plain, mesh, accumulation):
+    toy = Toy(parallel.MeshConfig(**mesh), devices=math.prod(mesh.values()), accumulation=accumulation)
+    for ours, single in zip(losses(toy), plain, strict=True):
+        for name in ("loss", "mlm", "nsp", "grad_norm", "mlm_accuracy"):
+            np.testing.assert_allclose(ours[name], single[name], rtol=0, atol=1e-5, err_msg=name)
+        assert ours["hash"] == single["hash"]
 
 
 @pytest.mark.parametrize(

@@ -153,3 +153,23 @@ def test_shard_pins_activations_under_a_mesh_and_does_nothing_without():
     assert parallel.current() is None
     with parallel.use(parallel.MeshConfig(data=4, context=2).make()):
         assert parallel.length_is_sharded()
+
+
+def test_each_part_of_the_data_axis_has_its_rows_and_a_key_of_its_own():
+    mesh = parallel.MeshConfig(data=4, fsdp=2).make(jax.devices()[:8])
+    rows = np.arange(16.0, dtype=np.float32).reshape(16, 1)
+
+    def function(rows, key):
+        pinned = parallel.shard(rows, "batch", None)
+        return pinned.sum(), jax.random.uniform(key)
+
+    with parallel.use(mesh):
+        placed = jax.device_put(rows, parallel.batch_sharding(mesh))
+        sums, drawn = jax.jit(lambda x, key: parallel.of_each_part(function, x, key))(
+            placed, jax.random.key(0)
+        )
+    assert sums.tolist() == rows.reshape(4, 4).sum(axis=1).tolist()
+    assert len(set(drawn.tolist())) == 4
+    assert sums.sharding.spec == PartitionSpec("data")
+    with parallel.use(parallel.MeshConfig().make(jax.devices()[:1])):
+        assert parallel.of_each_part(function, rows, jax.random.key(0))[0].shape == (1,)

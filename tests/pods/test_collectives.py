@@ -16,6 +16,7 @@ from ssl_jax import parallel
 from ssl_jax.data import Pairs
 from ssl_jax.models import BertConfig
 from ssl_jax.objectives import BertPretraining
+from ssl_jax.plan import hlo, traffic
 from tests.objectives.fakes import meta
 from tests.pods.programs import Sent, collectives, programs
 
@@ -29,11 +30,11 @@ def of_rows(entry: Sent) -> bool:
 
 @functools.cache
 def step_program(accumulation: int, **axes: int):
-    """(shapes of the parameters, collectives) of a training step on this mesh."""
+    """(shapes of the parameters, compiled text) of a training step on this mesh."""
     config = BertConfig(num_layers=2, dim=32, num_heads=4, mlp_dim=48, max_positions=16)
     objective, mesh = BertPretraining(plan=Pairs(length=LENGTH)), parallel.MeshConfig(**axes).make()
     ours = programs(objective, config, meta(60), ROWS, mesh)
-    return ours.blueprint.shapes.params, collectives(ours.step(accumulation))
+    return ours.blueprint.shapes.params, ours.step(accumulation)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,8 @@ def step_program(accumulation: int, **axes: int):
     ids=lambda value: "_".join(value) if isinstance(value, dict) else str(value),
 )
 def test_no_collective_touches_hidden_states(axes, accumulation):
-    params, sent = step_program(accumulation, **axes)
+    params, text = step_program(accumulation, **axes)
+    sent = collectives(text)
     assert not any(of_rows(Sent("", leaf.shape)) for leaf in jax.tree.leaves(params))
     assert sent
     assert not [entry for entry in sent if of_rows(entry)]
@@ -55,12 +57,25 @@ def test_no_collective_touches_hidden_states(axes, accumulation):
 
 @pytest.mark.parametrize("accumulation", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_data_mesh_reduces_gradients_and_scalars_and_sends_nothing_else(accumulation):
-    params, sent = step_program(accumulation, **DATA)
+    params, text = step_program(accumulation, **DATA)
+    sent = collectives(text)
     assert {entry.kind for entry in sent} == {"all-reduce"}
     whole = {leaf.size for leaf in jax.tree.leaves(params)}
     a_layer = {leaf.size // leaf.shape[0] for leaf in jax.tree.leaves(params["trunk"]["stack"]["blocks"])}
     assert {entry.size for entry in sent} <= whole | a_layer | {1}
     assert whole <= {entry.size for entry in sent} | {2 * size for size in a_layer}  # none is forgotten
+
+
+@pytest.mark.slow
+def test_micro_batches_send_no_more_over_the_data_axis_than_the_batch_at_once():
+    def sent(accumulation):
+        module = hlo.read(step_program(accumulation, **DATA)[1])
+        assert module.guessed == 0
+        return sum(entry.bytes for entry in traffic.collectives(module, [0] * 8))
+
+    params, _ = step_program(1, **DATA)
+    gradients = 2 * 7 / 8 * sum(4 * leaf.size for leaf in jax.tree.leaves(params))
+    assert gradients <= sent(17) == sent(2) <= sent(1)
 
 
 def test_hidden_states_are_found_where_they_are_sent():
