@@ -4,6 +4,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,6 +158,24 @@ def kill(process: subprocess.Popen) -> None:
     process.kill()
     out, err = process.communicate()
     assert process.returncode == -signal.SIGKILL, f"it had ended already:\n{out}\n{err}"
+
+
+def interrupted(
+    start: Callable[[], subprocess.Popen], workdir: Path, step: int, number: int
+) -> tuple[int, str, str]:
+    """(status, stdout, stderr) of a run that got a signal after this step.
+
+    A run of a second can end before the signal comes, on a machine that is busy: then another is begun.
+    """
+    for _ in range(10):
+        process = start()
+        wait_for(process, lambda: last_step(workdir) >= step)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=180)
+        if process.returncode != 0:
+            return process.returncode, out, err
+        shutil.rmtree(workdir)
+    raise AssertionError(f"ten runs ended before the signal came:\n{out}\n{err}")
 
 
 def lines(workdir: Path) -> list[dict[str, Any]]:

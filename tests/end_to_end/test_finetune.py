@@ -3,6 +3,7 @@
 
 import json
 import random
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -13,11 +14,9 @@ from tests.end_to_end.runs import (
     curve,
     documents,
     end,
-    kill,
-    last_step,
+    interrupted,
     parameters,
     said,
-    wait_for,
 )
 
 RECIPE = """
@@ -92,9 +91,8 @@ def tuned(place, recipe, tmp_path_factory):
 
 def test_killed_and_resumed_equals_the_uninterrupted_run(place, tuned, tmp_path):
     workdir = tmp_path / "run"
-    process = place.start("finetune", *tuned.words, workdir)
-    wait_for(process, lambda: last_step(workdir) >= 33)
-    kill(process)
+    start = lambda: place.start("finetune", *tuned.words, workdir)
+    assert interrupted(start, workdir, 33, signal.SIGKILL)[0] == -signal.SIGKILL
     out, _ = end(place.start("finetune", *tuned.words, workdir), 0)
     assert "resuming" in out
     ours, theirs = curve(workdir), curve(tuned.workdir)

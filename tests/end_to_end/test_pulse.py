@@ -2,15 +2,15 @@
 """The pulse: the real command, killed, started again, and equal to a run that nobody disturbed."""
 
 import re
+import signal
 
-from tests.end_to_end.runs import assert_same_run, kill, last_step, lines, wait_for
+from tests.end_to_end.runs import assert_same_run, interrupted, last_step, lines
 
 
 def test_killed_and_started_again_equals_uninterrupted(place, whole, tmp_path):
     workdir = tmp_path / "run"
-    process = place.pretrain(workdir)
-    wait_for(process, lambda: last_step(workdir) >= 9)  # when 8 is saved, 4 is committed
-    kill(process)
+    # When 8 is saved, 4 is committed.
+    assert interrupted(lambda: place.pretrain(workdir), workdir, 9, signal.SIGKILL)[0] == -signal.SIGKILL
     assert last_step(workdir) < 40
 
     out, _ = place.done(workdir)

@@ -2,12 +2,11 @@
 """Asked to stop, a run saves and leaves; its exit status says how, and the same command goes on."""
 
 import signal
-import time
 
 import pytest
 
 from ssl_jax.loop.kept import saved_steps
-from tests.end_to_end.runs import assert_same_run, end, last_step, lines, wait_for
+from tests.end_to_end.runs import assert_same_run, end, interrupted, last_step, lines, wait_for
 
 
 @pytest.mark.parametrize(
@@ -16,10 +15,8 @@ from tests.end_to_end.runs import assert_same_run, end, last_step, lines, wait_f
 def test_a_signal_saves_where_it_stands_and_nothing_is_lost(place, whole, tmp_path, number, status):
     workdir = tmp_path / "run"
     sets = ["--set", "checkpoint.every=1000"]  # what is there afterwards, the signal saved
-    process = place.pretrain(workdir, *sets)
-    wait_for(process, lambda: last_step(workdir) >= 2)
-    process.send_signal(number)
-    out, err = end(process, status)
+    left, out, err = interrupted(lambda: place.pretrain(workdir, *sets), workdir, 2, number)
+    assert left == status, err
     assert f"{signal.Signals(number).name}: stopped after step" in out
     assert "Traceback" not in err
     at = last_step(workdir)
@@ -45,11 +42,7 @@ def test_log_lines_between_the_logged_steps_leave_no_trace(place, tmp_path):
     sets = ["--set", "loop.log_every=7", "--set", "evals.every=None"]
     whole, workdir = tmp_path / "whole", tmp_path / "run"
     place.done(whole, *sets)
-    process = place.pretrain(workdir, *sets)
-    wait_for(process, lambda: last_step(workdir) >= 7)
-    time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    end(process, 75)
+    assert interrupted(lambda: place.pretrain(workdir, *sets), workdir, 7, signal.SIGTERM)[0] == 75
     place.done(workdir, *sets)
     assert [line["step"] for line in lines(workdir)] == [0, 7, 14, 21, 28, 35, 40]
     assert_same_run(workdir, whole)
