@@ -7,6 +7,7 @@ or gathered positions show in a collective by its number of elements, however XL
 """
 
 import functools
+import re
 
 import jax
 import numpy as np
@@ -30,11 +31,11 @@ def of_rows(entry: Sent) -> bool:
 
 @functools.cache
 def step_program(accumulation: int, **axes: int):
-    """(shapes of the parameters, compiled text) of a training step on this mesh."""
+    """(blueprint, compiled text) of a training step on this mesh."""
     config = BertConfig(num_layers=2, dim=32, num_heads=4, mlp_dim=48, max_positions=16)
     objective, mesh = BertPretraining(plan=Pairs(length=LENGTH)), parallel.MeshConfig(**axes).make()
     ours = programs(objective, config, meta(60), ROWS, mesh)
-    return ours.blueprint.shapes.params, ours.step(accumulation)
+    return ours.blueprint, ours.step(accumulation)
 
 
 @pytest.mark.parametrize(
@@ -48,8 +49,8 @@ def step_program(accumulation: int, **axes: int):
     ids=lambda value: "_".join(value) if isinstance(value, dict) else str(value),
 )
 def test_no_collective_touches_hidden_states(axes, accumulation):
-    params, text = step_program(accumulation, **axes)
-    sent = collectives(text)
+    blueprint, text = step_program(accumulation, **axes)
+    params, sent = blueprint.shapes.params, collectives(text)
     assert not any(of_rows(Sent("", leaf.shape)) for leaf in jax.tree.leaves(params))
     assert sent
     assert not [entry for entry in sent if of_rows(entry)]
@@ -57,8 +58,8 @@ def test_no_collective_touches_hidden_states(axes, accumulation):
 
 @pytest.mark.parametrize("accumulation", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_data_mesh_reduces_gradients_and_scalars_and_sends_nothing_else(accumulation):
-    params, text = step_program(accumulation, **DATA)
-    sent = collectives(text)
+    blueprint, text = step_program(accumulation, **DATA)
+    params, sent = blueprint.shapes.params, collectives(text)
     assert {entry.kind for entry in sent} == {"all-reduce"}
     whole = {leaf.size for leaf in jax.tree.leaves(params)}
     a_layer = {leaf.size // leaf.shape[0] for leaf in jax.tree.leaves(params["trunk"]["stack"]["blocks"])}
@@ -73,9 +74,18 @@ def test_micro_batches_send_no_more_over_the_data_axis_than_the_batch_at_once():
         assert module.guessed == 0
         return sum(entry.bytes for entry in traffic.collectives(module, [0] * 8))
 
-    params, _ = step_program(1, **DATA)
-    gradients = 2 * 7 / 8 * sum(4 * leaf.size for leaf in jax.tree.leaves(params))
+    params = jax.tree.leaves(step_program(1, **DATA)[0].shapes.params)
+    gradients = 2 * 7 / 8 * sum(4 * leaf.size for leaf in params)
     assert gradients <= sent(17) == sent(2) <= sent(1)
+
+
+def test_gradients_are_accumulated_in_the_shards_of_their_parameters():
+    blueprint, text = step_program(2, **FSDP)
+    loops = [line.partition(" while(")[0] for line in text.splitlines() if '"n":"2"' in line]
+    carried = max((re.findall(r"f32\[([\d,]+)\]", line) for line in loops), key=len)
+    shapes, shardings = (jax.tree.leaves(tree.params) for tree in (blueprint.shapes, blueprint.shardings))
+    shards = {sharding.shard_shape(leaf.shape) for leaf, sharding in zip(shapes, shardings, strict=True)}
+    assert {",".join(map(str, (1, *shard))) for shard in shards} <= set(carried)
 
 
 def test_hidden_states_are_found_where_they_are_sent():

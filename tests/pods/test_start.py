@@ -17,7 +17,7 @@ def test_the_order_of_rows_is_made_before_any_device_is_claimed(tmp_path, monkey
     def start():
         return run.check_start(experiment, tmp_path / "run", "prepare it", first_process=True, fresh=False)
 
-    with pytest.raises(UserError, match="several processes don't build it; .*: prepare it"):
+    with pytest.raises(UserError, match=r"several processes don't build it; .*: prepare it"):
         start()
     corpus = data.prepare(experiment.data, experiment.text)
     plan = experiment.objective.plan.open(corpus.train, experiment.seed)
