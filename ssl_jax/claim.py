@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a run may begin, or go on, in a workdir; and the record of what it began with."""
+"""Whether a run may begin, or go on: what its processes have alike, its corpus, its workdir and the record of
+what it began with."""
 
 import dataclasses
 import platform
+from pathlib import Path
 from typing import Any
 
 import jax
 
-from ssl_jax import data, optim
+from ssl_jax import config, data, optim
 from ssl_jax.assemble import Setup
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop.kept import saved_steps
@@ -87,6 +89,46 @@ def check_identity(
             )
     if first_process:
         place.resolve(facts)
+
+
+def demand_corpus(experiment: Experiment, command: str) -> data.Corpus:
+    """The corpus, for one of several processes.
+
+    command: what prepares it.  Raises UserError that names it, and its hours, where the corpus is not there.
+    """
+    if corpus := data.prepared(experiment.data, experiment.text):
+        return corpus
+    seconds, cores = data.estimate(experiment.data)
+    hours = f"{seconds / 3600:.1f} h" if seconds > 360 else "minutes"
+    raise UserError(
+        "the corpus is not prepared, and several processes don't build it; run once, where all of them can "
+        f"read it ({hours} on {cores} cores like ours, an estimate): {command}"
+    )
+
+
+def facts(experiment: Experiment) -> dict[str, Any]:
+    """What all processes must begin with alike."""
+    return {"versions": versions(), "recipe": config.to_json(experiment)}
+
+
+def check_start(
+    experiment: Experiment, workdir: Path, command: str, *, first_process: bool, fresh: bool
+) -> dict[str, Any]:
+    """What one of several processes can find out, and make, before it meets the others and claims a device.
+
+    The order of the rows is made here (a host's own, seconds for a billion tokens), so that no device waits
+    for it.  command: what prepares the corpus.  Returns what all processes must have alike.
+    """
+    place = Workdir(workdir)
+    if first_process:
+        place.lock()
+        place.unlock()
+    if experiment.task is not None or (place.summary() and not fresh):
+        return facts(experiment)
+    corpus = demand_corpus(experiment, command)
+    plan = experiment.objective.plan.open(corpus.train, experiment.seed)
+    plan[0]  # makes the first epoch
+    return {**facts(experiment), "corpus": corpus.fingerprint, "plan": plan.fingerprint}
 
 
 def versions() -> dict[str, str]:

@@ -14,9 +14,9 @@ from typing import Any
 
 import jax
 
-from ssl_jax import config, data, hf, optim, parallel
+from ssl_jax import data, hf, optim, parallel
 from ssl_jax.assemble import Setup, assemble
-from ssl_jax.claim import branch_of, check_identity, claim, versions
+from ssl_jax.claim import branch_of, check_identity, claim, demand_corpus, facts
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop import flops
 from ssl_jax.loop.checkpoint import Checkpointer, Restored
@@ -28,10 +28,9 @@ from ssl_jax.loop.state import State, born
 from ssl_jax.loop.trackers import Copies, JsonLines, cut_after, read_lines
 from ssl_jax.plan.start import advised, fitted, outlook
 from ssl_jax.program import meta_of
-from ssl_jax.source import find, find_saved
+from ssl_jax.source import Source, find, find_saved
 from ssl_jax.tasks.corpus import TaskData, open_task
-from ssl_jax.types import UserError
-from ssl_jax.weights import adopt, branch_point
+from ssl_jax.weights import adopt, branch_point, fitting
 from ssl_jax.workdir import Workdir
 
 
@@ -73,6 +72,9 @@ def main(
             place.keep_tokenizer(corpus.tokenizer_dir) if first_process else None
         meta = meta_of(corpus, 1)
         with parallel.together():
+            start = None
+            if experiment.init is not None and not saved_steps(place.checkpoints):
+                start = fitting(experiment.init, experiment, meta)
             experiment = fitted(experiment, meta, console.status)
         stack.enter_context(advised(experiment, meta))
         with parallel.together():
@@ -91,7 +93,9 @@ def main(
         checkpointer = Checkpointer(place.checkpoints, experiment.checkpoint)
         stack.push(lambda _, error, __: None if parallel.tells_of_a_loss(error) else checkpointer.close())
         with parallel.together():
-            state, step, next_row = begin(setup, checkpointer, place, branch=branch, console=console)
+            state, step, next_row = begin(
+                setup, checkpointer, place, start=start, branch=branch, console=console
+            )
         stop = loop(setup, state, step, next_row, checkpointer, place, console)
         if stop is not None:
             console.warn(stop.reason) if stop.status == 3 else console.print(stop.reason)
@@ -121,46 +125,6 @@ def prepare(experiment: Experiment, console: Any) -> data.Corpus | TaskData:
     return corpus
 
 
-def demand_corpus(experiment: Experiment, command: str) -> data.Corpus:
-    """The corpus, for one of several processes.
-
-    command: what prepares it.  Raises UserError that names it, and its hours, where the corpus is not there.
-    """
-    if corpus := data.prepared(experiment.data, experiment.text):
-        return corpus
-    seconds, cores = data.estimate(experiment.data)
-    hours = f"{seconds / 3600:.1f} h" if seconds > 360 else "minutes"
-    raise UserError(
-        "the corpus is not prepared, and several processes don't build it; run once, where all of them can "
-        f"read it ({hours} on {cores} cores like ours, an estimate): {command}"
-    )
-
-
-def facts(experiment: Experiment) -> dict[str, Any]:
-    """What all processes must begin with alike."""
-    return {"versions": versions(), "recipe": config.to_json(experiment)}
-
-
-def check_start(
-    experiment: Experiment, workdir: Path, command: str, *, first_process: bool, fresh: bool
-) -> dict[str, Any]:
-    """What one of several processes can find out, and make, before it meets the others and claims a device.
-
-    The order of the rows is made here (a host's own, seconds for a billion tokens), so that no device waits
-    for it.  command: what prepares the corpus.  Returns what all processes must have alike.
-    """
-    place = Workdir(workdir)
-    if first_process:
-        place.lock()
-        place.unlock()
-    if experiment.task is not None or (place.summary() and not fresh):
-        return facts(experiment)
-    corpus = demand_corpus(experiment, command)
-    plan = experiment.objective.plan.open(corpus.train, experiment.seed)
-    plan[0]  # makes the first epoch
-    return {**facts(experiment), "corpus": corpus.fingerprint, "plan": plan.fingerprint}
-
-
 def describe(setup: Setup) -> str:
     """What will run, in a few lines."""
     layout, experiment = setup.layout, setup.bound.experiment
@@ -183,11 +147,12 @@ def begin(
     checkpointer: Checkpointer,
     place: Workdir,
     *,
+    start: Source | None,
     branch: str | None,
     console: Any,
 ) -> tuple[State, int, int]:
-    """(state, steps done, next row), from the first of: this workdir, --branch, --from, scratch."""
-    blueprint, layout, init = setup.blueprint, setup.layout, setup.bound.experiment.init
+    """(state, steps done, next row), from the first of: this workdir, branch, start (--from), scratch."""
+    blueprint, layout = setup.blueprint, setup.layout
     restored = checkpointer.restore(blueprint.shapes, blueprint.shardings)
     if restored is not None:
         return resume(restored, place, console)
@@ -197,8 +162,8 @@ def begin(
         there = branch_point(branch, setup, console)
         return there.state, there.step, there.meta["next_row"]
     state = born(blueprint, setup.bound.experiment.seed, layout.mesh, layout.rules)
-    if init is not None:
-        state = adopt(init, state, setup, console)
+    if start is not None:
+        state = adopt(start, state, setup, console)
     return state, 0, 0
 
 

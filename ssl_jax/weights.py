@@ -16,6 +16,7 @@ from ssl_jax.assemble import Setup
 from ssl_jax.experiment import Experiment, Pretrained
 from ssl_jax.loop.state import State, flat, unflat
 from ssl_jax.models import BertConfig
+from ssl_jax.program import bind, lay_out, program
 from ssl_jax.source import Source, find, find_saved
 from ssl_jax.types import Axes, Meta, UserError
 from ssl_jax.workdir import Workdir, changed
@@ -68,18 +69,42 @@ def inherit(experiment: Experiment, start: str | None, place: Workdir | None, co
 # ------------------------------------------------------------------------------------------- --from
 
 
-def adopt(init: str, state: State, setup: Setup, console: Any) -> State:
-    """state with the weights of a MODEL; optimizer, step and data position stay as born.
+def fitting(init: str, experiment: Experiment, meta: Meta) -> Source:
+    """A MODEL whose trunk is this experiment's, judged by shapes alone: nothing was compiled yet.
 
-    The whole trunk must be there in the same shapes.  A head that the MODEL lacks, or has in another shape or
-    for other labels, keeps its fresh weights.
+    Raises UserError where it isn't, or has another tokenizer.
     """
     source = find(init)
-    theirs = text.load(source.tokenizer_dir)
-    if theirs.fingerprint != setup.bound.meta.tokenizer.fingerprint:
+    if text.load(source.tokenizer_dir).fingerprint != meta.tokenizer.fingerprint:
         raise UserError(
             f"{source} has another tokenizer than this recipe's corpus: its weights would mean nothing here"
         )
+    bound = bind(experiment, meta)
+    blueprint = program(bound, lay_out(bound.experiment), num_steps=1).blueprint
+    axes, theirs, wrong = flat_params(blueprint.axes), source.stream().shapes, []
+    for name, leaf in flat_params(blueprint.shapes.params).items():
+        there = theirs.get(name.removeprefix("params."))
+        if name.startswith("params.trunk.") and not fits(there, leaf.shape, axes[name], meta.vocab_size):
+            wrong.append(f"{name.removeprefix('params.')} is {there or 'missing'}, here {leaf.shape}")
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise UserError(f"{source} doesn't fit this model: {'; '.join(wrong[:5])}{more}")
+    return source
+
+
+def fits(there: tuple[int, ...] | None, here: tuple[int, ...], axes: Axes, vocab_size: int) -> bool:
+    """Whether refit makes the one shape into the other."""
+    if there is None or len(there) != len(here):
+        return False
+    same = lambda name, a, b: a == b or (name == "vocab" and a >= vocab_size)
+    return all(map(same, axes.names, there, here))
+
+
+def adopt(source: Source, state: State, setup: Setup, console: Any) -> State:
+    """state with the weights of a MODEL that is fitting; optimizer, step and data position stay as born.
+
+    A head that the MODEL lacks, or has in another shape or for other labels, keeps its fresh weights.
+    """
     shapes = flat_params(setup.blueprint.shapes.params)
     shardings = flat_params(setup.blueprint.shardings.params)
     axes = flat_params(setup.blueprint.axes)
@@ -91,14 +116,6 @@ def adopt(init: str, state: State, setup: Setup, console: Any) -> State:
     }
     other = other_heads(found, shapes, source.network.labels != setup.bound.meta.labels)
     found = {name: leaf for name, leaf in found.items() if head_of(name) not in other}
-    wrong = []
-    for name, shape in shapes.items():
-        there = found[name].shape if name in found else None
-        if there != shape.shape and name.startswith("params.trunk."):
-            wrong.append(f"{name.removeprefix('params.')} is {there or 'missing'}, here {shape.shape}")
-    if wrong:
-        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise UserError(f"{source} doesn't fit this model: {'; '.join(wrong[:5])}{more}")
     fresh = sorted({head_of(name) for name in shapes if name not in found})
     console.print(f"weights from {source}" + (f"; fresh heads: {', '.join(fresh)}" if fresh else ""))
     mine = flat(state)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from ssl_jax import config, parallel, run, weights
+from ssl_jax.claim import check_start
 from ssl_jax.cli import recipes
 from ssl_jax.cli.console import Console
 from ssl_jax.cli.format import complain
@@ -99,9 +100,7 @@ def _train(
     if meeting:
         first = meeting.seat.process == 0
         prepare = recipes.prepare_command(args)
-        meeting.attend(
-            run.check_start(experiment, args.workdir, prepare, first_process=first, fresh=args.fresh)
-        )
+        meeting.attend(check_start(experiment, args.workdir, prepare, first_process=first, fresh=args.fresh))
     elif args.distributed:
         timeout = {"timeout_seconds": 60 * args.rendezvous_minutes}
     several = parallel.initialize(

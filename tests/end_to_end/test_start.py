@@ -89,3 +89,24 @@ def test_free_changes_are_named_and_taken(place, whole, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "checkpoint.every: 4 -> 5" in out and "loop.log_every: 1 -> 2" in out
     assert_same_state(parameters(workdir), parameters(whole))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("model.dim=48", "doesn't fit this model: trunk.embeddings.norm.bias is (32,), here (48,)"),
+        ("model.num_layers=3", "doesn't fit this model: trunk.stack.blocks."),
+        ("text.tokenizer.vocab_size=390", "has another tokenizer than this recipe's corpus"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_before_anything_is_compiled(
+    place, whole, tmp_path, monkeypatch, capsys, change, reason
+):
+    monkeypatch.setenv("SSL_JAX_CACHE", place.env["SSL_JAX_CACHE"])
+    words = [w for s in ("loop.micro_batch=None", change) for w in ("--set", s)]
+    here = ["--workdir", str(tmp_path / "run"), "--from", str(whole)]
+    assert main(["pretrain", str(place.recipe), *here, *words]) == 2
+    printed = capsys.readouterr()
+    (line,) = [line for line in printed.err.splitlines() if line.startswith("ssl-jax:")]
+    assert f"{whole}@40 {reason}" in line
+    assert "compiling" not in printed.out + printed.err

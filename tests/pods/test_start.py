@@ -3,7 +3,8 @@
 
 import pytest
 
-from ssl_jax import data, run
+from ssl_jax import data
+from ssl_jax.claim import check_start
 from ssl_jax.data import plan_cache
 from ssl_jax.types import UserError
 from tests.plan import small
@@ -15,7 +16,7 @@ def test_the_order_of_rows_is_made_before_any_device_is_claimed(tmp_path, monkey
     experiment = small.with_corpus(tmp_path)
 
     def start():
-        return run.check_start(experiment, tmp_path / "run", "prepare it", first_process=True, fresh=False)
+        return check_start(experiment, tmp_path / "run", "prepare it", first_process=True, fresh=False)
 
     with pytest.raises(UserError, match=r"several processes don't build it; .*: prepare it"):
         start()
