@@ -21,8 +21,6 @@ def show(plan: Plan, prepare: str, console: Any) -> None:
     if not plan.ready.everything:
         console.print(f"before chips are claimed: {prepare}")
     console.table(f"memory of a device, GiB{' (estimated)' * memory.estimated}", _memory_rows(plan))
-    if memory.accepted and memory.capacity is not None and memory.total > memory.capacity:
-        console.print("the parts overlap: the compiler, which knows the chip's memory, accepts the program")
     best = plan.best
     if plan.change is not None:
         words = " ".join(f"--set {word}" for word in plan.change.sets)
