@@ -30,11 +30,12 @@ def show(plan: Plan, prepare: str, console: Any) -> None:
         console.print(f"it doesn't fit; the smallest change that does: {words}")
         console.print(f"  (tried: {needed:.2f} GiB of {capacity:.2f})")
     elif plan.larger is not None:
-        console.print(
-            f"it doesn't fit, nor with another micro-batch, remat or fsdp; it does on {plan.larger}"
-        )
-    elif not plan.fits:
-        console.print("it doesn't fit, and no micro-batch, remat, fsdp or topology that was tried does")
+        console.print(f"it doesn't fit; what does: {plan.larger}")
+        _show_tried(plan.tried[:-1], console)
+    elif plan.fits is False:
+        what = "nothing that was tried does" if plan.tried else "nothing else could be tried"
+        console.print(f"it doesn't fit, and {what}")
+        _show_tried(plan.tried, console)
     if best.compiled is not None:
         _show_traffic(best, console)
     _show_work(plan, console)
@@ -45,17 +46,22 @@ def show(plan: Plan, prepare: str, console: Any) -> None:
         console.print(f"{kind} isn't in the table of chips: no estimate of time, MFU or cost")
 
 
+def _show_tried(tried: tuple[str, ...], console: Any) -> None:
+    for words in tried:
+        console.print(f"  doesn't fit either: {words}")
+
+
 def headline(plan: Plan) -> str:
     layout, experiment = plan.view.program.layout, plan.experiment
     steps = "steps as the store will say" if plan.num_steps is None else f"{plan.num_steps:,} steps"
     rows = f"{layout.batch_size:,} rows x {experiment.objective.plan.length:,}"
     micro = f" in {layout.accumulation} micro-batches" * (layout.accumulation > 1)
-    verdict = "fits" if plan.fits else "does NOT fit"
+    verdict = {True: "fits", False: "does NOT fit", None: "not known whether it fits"}[plan.fits]
     return f"{verdict} on {plan.target.name} ({layout.axes}): {steps} of {rows}{micro}"
 
 
 def _memory_rows(plan: Plan) -> list[tuple[str, float | None]]:
-    memory = plan.view.memory
+    memory, of_it = plan.view.memory, plan.temporaries
     rows = [
         ("parameters", memory.parameters),
         ("moments of the optimizer", memory.moments),
@@ -63,7 +69,10 @@ def _memory_rows(plan: Plan) -> list[tuple[str, float | None]]:
         ("the objective's own state, counters", memory.extra),
         ("batch", memory.batch),
         ("padding by layouts", memory.padding),
-        ("activations, gradients, temporaries", memory.temporaries),
+        (f"temporaries{', by the compiler' * (not memory.estimated)}", memory.temporaries),
+        ("  of them gradients", of_it["gradients"]),
+        ("  activations, estimated", of_it["activations"]),
+        ("  the rest", of_it["rest"]),
         ("program", memory.code),
     ]
     rows = [(name, size) for name, size in rows if size >= SMALLEST]
@@ -123,9 +132,10 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "chips": plan.target.num_chips,
         "mesh": dict(plan.view.program.layout.mesh.shape),
         "fits": plan.fits,
-        "memory": {**sizes, "total": memory.total},
+        "memory": {**sizes, "total": memory.total, "of_temporaries": plan.temporaries},
         "change": list(plan.change.sets) if plan.change else None,
         "larger": plan.larger,
+        "tried": list(plan.tried),
         "ready": {"all": plan.ready.everything, **plan.ready.lines},
         "num_steps": plan.num_steps,
         "flops_per_token": work.flops / work.positions,
