@@ -88,7 +88,10 @@ def _show_traffic(view: View, console: Any) -> None:
     title = "collectives of a step, sent by a device"
     console.table(title, rows, ("", "times", "MB")) if rows else console.print(f"{title}: none")
     if found.guessed:
-        console.print(f"{found.guessed} loops don't say how often they run: counted once")
+        console.print(
+            f"{found.guessed} loops or collectives don't say how often they run or among which devices: "
+            "counted once, or among all"
+        )
 
 
 def _show_work(plan: Plan, console: Any) -> None:
