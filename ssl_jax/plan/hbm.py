@@ -47,12 +47,16 @@ def memory_bytes(module: Module) -> float:
         if i.opcode == "fusion"
         for name in re.findall(r"calls=%?([\w.-]+)", i.rest)
     }
-    total = 0.0
-    for computation in module.computations.values():
-        times = module.times.get(computation.name, 0.0)
-        if times and computation.name not in fused:
-            total += times * sum(moved(i, computation, module) for i in computation.instructions.values())
-    return total
+
+    def cost(instruction: Instruction, computation: Computation) -> float:
+        return 0.0 if computation.name in fused else moved(instruction, computation, module)
+
+    times = module.times(cost)
+    return sum(
+        times[computation.name] * sum(cost(i, computation) for i in computation.instructions.values())
+        for computation in module.computations.values()
+        if times[computation.name]
+    )
 
 
 def moved(instruction: Instruction, computation: Computation, module: Module) -> float:

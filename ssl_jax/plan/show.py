@@ -100,6 +100,8 @@ def _show_work(plan: Plan, console: Any) -> None:
         ("forward and backward, our formula", work.flops / work.positions),
         ("executed, with what is computed again", work.executed / work.positions),
     ]
+    if work.least < work.executed:
+        rows.append(("executed at least, were all layers as the cheapest", work.least / work.positions))
     if compiled is not None and compiled.flops:
         count = compiled.flops * plan.best.program.layout.mesh.size
         rows.append(("the compiler's count: loop bodies once, elementwise work too", count / work.positions))
@@ -143,6 +145,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "num_steps": plan.num_steps,
         "flops_per_token": work.flops / work.positions,
         "executed_flops_per_token": work.executed / work.positions,
+        "least_flops_per_token": work.least / work.positions,
         "compiled": dataclasses.asdict(found) if found else None,
         "estimate": _estimate(plan, plan.bound) if plan.bound else None,
     }

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssl_jax.plan.hlo import Instruction, Module
+from ssl_jax.plan.hlo import Computation, Instruction, Module
 
 KINDS = (
     "all-reduce",
@@ -45,15 +45,16 @@ def collectives(module: Module, slice_of: Sequence[int]) -> list[Sent]:
     """slice_of: the slice of each device, in the order of the mesh."""
     counts: dict[tuple[str, bool], list[float]] = defaultdict(lambda: [0.0, 0.0])
     chained: set[tuple[str, str]] = set()
+    times_of = module.times(_operand_bytes)
     for computation in module.computations.values():
-        times = module.times.get(computation.name, 0.0)
+        times = times_of[computation.name]
         for instruction in computation.instructions.values() if times else ():
-            kind = instruction.opcode.removesuffix("-start")
+            kind = _kind(instruction)
             if kind not in KINDS or _is_again(instruction, chained):
                 continue
             if kind == "all-reduce" and computation.name.startswith("all-reduce-scatter"):
                 kind = "reduce-scatter"  # how XLA:TPU writes one
-            size = sum(i.bytes for i in computation.operands(instruction))
+            size = _operand_bytes(instruction, computation)
             if transfer := _TRANSFER.search(instruction.rest):
                 kind, across = transfer[2].lower().replace("_", "-"), True
                 members = _members(transfer[1])
@@ -70,6 +71,15 @@ def collectives(module: Module, slice_of: Sequence[int]) -> list[Sent]:
     return [
         Sent(kind, across, round(n), size) for (kind, across), (n, size) in sorted(counts.items()) if size
     ]
+
+
+def _kind(instruction: Instruction) -> str:
+    return instruction.opcode.removesuffix("-start")
+
+
+def _operand_bytes(instruction: Instruction, computation: Computation) -> float:
+    """Of a collective."""
+    return sum(i.bytes for i in computation.operands(instruction)) if _kind(instruction) in KINDS else 0.0
 
 
 def _members(written: str) -> int:

@@ -56,7 +56,8 @@ def test_a_large_recipe_fits(recipe):
     assert any(sent.across for sent in found.view.compiled.sent) == (target.num_slices > 1)
     by_hand = least_traffic(found.view)
     assert found.view.compiled.memory_bytes > by_hand
-    if experiment.model.remat is nn.Remat.NONE:  # otherwise what is computed again moves too
+    if experiment.model.remat is nn.Remat.NONE and experiment.model.kernel is nn.Kernel.XLA:
+        # Otherwise what is computed again moves too.
         assert found.view.compiled.memory_bytes < 3.5 * by_hand
 
 
