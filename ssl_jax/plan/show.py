@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 from ssl_jax.plan.look import View
+from ssl_jax.plan.memory import Memory
 from ssl_jax.plan.plan import Plan
 from ssl_jax.plan.roofline import Roofline
 
@@ -21,14 +22,14 @@ def show(plan: Plan, prepare: str, console: Any) -> None:
     if not plan.ready.everything:
         console.print(f"before chips are claimed: {prepare}")
     console.table(f"memory of a device, GiB{' (estimated)' * memory.estimated}", _memory_rows(plan))
-    if memory.accepted and memory.capacity is not None and memory.total > memory.capacity:
-        console.print("the parts overlap: the compiler, which knows the chip's memory, accepts the program")
+    _show_overlap(memory, console)
     best = plan.best
     if plan.change is not None:
         words = " ".join(f"--set {word}" for word in plan.change.sets)
         needed, capacity = best.memory.total / GIB, best.memory.capacity / GIB
         console.print(f"it doesn't fit; the smallest change that does: {words}")
         console.print(f"  (tried: {needed:.2f} GiB of {capacity:.2f})")
+        _show_overlap(best.memory, console)
     elif plan.larger is not None:
         console.print(f"it doesn't fit; what does: {plan.larger}")
         _show_tried(plan.tried[:-1], console)
@@ -44,6 +45,11 @@ def show(plan: Plan, prepare: str, console: Any) -> None:
     elif plan.target.chip is None:
         kind = plan.target.devices[0].device_kind
         console.print(f"{kind} isn't in the table of chips: no estimate of time, MFU or cost")
+
+
+def _show_overlap(memory: Memory, console: Any) -> None:
+    if memory.accepted and memory.capacity is not None and memory.total > memory.capacity:
+        console.print("the parts overlap: the compiler, which knows the chip's memory, accepts the program")
 
 
 def _show_tried(tried: tuple[str, ...], console: Any) -> None:
