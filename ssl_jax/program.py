@@ -150,9 +150,10 @@ class Program:
         """Term -> its share in the loss."""
         return {name: mean.coef for name, mean in self._of_terms(jax.eval_shape).items()}
 
-    def flops_per_row(self) -> float:
-        """FLOPs of forward and backward by our formula."""
-        return self._of_terms(flops.train_flops) / self.layout.batch_size
+    def flops_per_row(self, branch: Callable[..., int] = max) -> float:
+        """FLOPs of forward and backward by our formula; branch as in flops.of_jaxpr."""
+        count = functools.partial(flops.train_flops, branch=branch)
+        return self._of_terms(count) / self.layout.batch_size
 
     def _of_terms(self, what: Callable[..., Any]) -> Any:
         """what(the loss's terms, the shapes of its arguments)."""

@@ -91,7 +91,7 @@ def plan(args: argparse.Namespace, console: Console) -> int:
     show(found, recipes.prepare_command(args), console)
     if args.json is not None:
         write_json(args.json, as_json(found))
-    return 0 if found.fits else 1
+    return 1 if found.fits is False else 0
 
 
 def inspect(args: argparse.Namespace, console: Console) -> int:

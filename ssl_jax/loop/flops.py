@@ -20,16 +20,19 @@ def dot_flops(eqn: Any) -> int:
     return 2 * math.prod(out.shape) * math.prod(lhs.shape[d] for d in contract)
 
 
-def of_jaxpr(jaxpr: Any) -> int:
-    """FLOPs of the dot_generals in a jaxpr, on all devices, those inside loops and calls included."""
+def of_jaxpr(jaxpr: Any, branch: Callable[..., int] = max) -> int:
+    """FLOPs of the dot_generals in a jaxpr, on all devices, those inside loops and calls included.
+
+    branch: which of a conditional's count, the most or the least.
+    """
     total = 0
     for eqn in jaxpr.eqns:
         if eqn.primitive.name == "dot_general":
             total += dot_flops(eqn)
             continue
-        inner = [of_jaxpr(j) for p in eqn.params.values() for j in _jaxprs(p)]
+        inner = [of_jaxpr(j, branch) for p in eqn.params.values() for j in _jaxprs(p)]
         if eqn.primitive.name == "cond":
-            total += max(inner, default=0)
+            total += branch(inner, default=0)
         else:
             total += _times(eqn) * sum(inner)
     return total
@@ -52,14 +55,14 @@ def _jaxprs(param: Any) -> list[Any]:
     return [item for item in inner if hasattr(item, "eqns")]
 
 
-def forward_flops(function: Callable[..., Any], *shapes: Any) -> int:
+def forward_flops(function: Callable[..., Any], *shapes: Any, branch: Callable[..., int] = max) -> int:
     """FLOPs of one call of function on arguments of these shapes."""
-    return of_jaxpr(jax.make_jaxpr(function)(*shapes).jaxpr)
+    return of_jaxpr(jax.make_jaxpr(function)(*shapes).jaxpr, branch)
 
 
-def train_flops(function: Callable[..., Any], *shapes: Any) -> int:
+def train_flops(function: Callable[..., Any], *shapes: Any, branch: Callable[..., int] = max) -> int:
     """FLOPs of forward and backward: every product of the forward has two in the backward."""
-    return 3 * forward_flops(function, *shapes)
+    return 3 * forward_flops(function, *shapes, branch=branch)
 
 
 def peak(device: Any) -> float | None:

@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The smallest change that fits, found by trying: fewer rows at a time, remat, parameters over more devices.
+"""The smallest change that fits, found by trying: fewer rows at a time, remat, parameters over more devices;
+and where none does a larger topology.
 
 None of them changes what is learned: the global batch stays, accumulation is exact.
 """
 
+import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ssl_jax import config, nn
 from ssl_jax.experiment import Experiment
+from ssl_jax.plan import topology
 from ssl_jax.plan.look import View
+from ssl_jax.plan.topology import Target
+from ssl_jax.types import UserError
 
 Look = Callable[[Experiment], View]
 
@@ -32,7 +38,10 @@ def smallest_change(experiment: Experiment, view: View, look: Look, most_fsdp: i
     """
     for sets in _shardings(experiment, view, most_fsdp):
         sharded = config.apply_sets(experiment, sets)
-        first = look(sharded) if sets else view
+        try:
+            first = look(sharded) if sets else view
+        except UserError:  # a dimension that doesn't divide by so many
+            continue
         if first.memory.fits:
             return Change(sets, sharded, first)
         if first.memory.capacity is not None and _state(first) > first.memory.capacity:
@@ -92,3 +101,47 @@ def _micro_batch(
         )
         view = look(experiment)
     return sets, experiment, view
+
+
+def larger_topology(
+    experiment: Experiment, target: Target, look: Callable[[Experiment, Target], View], slices: int
+) -> str | None:
+    """The next topology, of as many slices, on which the recipe fits, in words for the command.
+
+    None where there is none for which mesh and batch are legal.
+    """
+    name, _, shape = target.name.rpartition(" ")[2].partition(":")
+    if target.chip is None or not shape:
+        return None
+    sizes = [int(n) for n in shape.split("x")]
+    legal = True
+    while legal:
+        legal = False
+        sizes[sizes.index(min(sizes))] *= 2
+        words = f"{name}:{'x'.join(map(str, sorted(sizes)))}"
+        try:
+            where = topology.target_of(words, slices)
+        except UserError:
+            return None
+        for sets in _on_more(experiment, len(where.devices), slices):
+            with contextlib.suppress(UserError):  # what doesn't go with so many devices
+                fits = look(config.apply_sets(experiment, sets), where).memory.fits
+                legal = True
+                if fits:
+                    several = f" --slices {slices}" * (slices > 1)
+                    return f"--topology {words}{several}{''.join(f' --set {word}' for word in sets)}"
+    return None
+
+
+def _on_more(experiment: Experiment, num_devices: int, slices: int) -> Iterator[tuple[str, ...]]:
+    """Words for --set: none, more shards of the rows, every parameter sharded in each slice; and fewer rows
+    at a time where the recipe's number doesn't divide any more."""
+    mesh, loop = experiment.mesh, experiment.loop
+    rows = loop.batch_size * abs(mesh.tensor * mesh.context) // num_devices
+    fewer: tuple[str, ...] = ()
+    if isinstance(loop.micro_batch, int) and rows % loop.micro_batch:
+        fewer = (f"loop.micro_batch={math.gcd(rows, loop.micro_batch)}",)
+    yield fewer
+    if mesh.data != -1:
+        yield ("mesh.data=-1", *fewer)
+    yield (f"mesh.data={slices}", "mesh.fsdp=-1", *fewer)

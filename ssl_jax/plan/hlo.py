@@ -5,6 +5,7 @@ import functools
 import math
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) .*\{$")
@@ -53,12 +54,41 @@ class Computation:
 
 @dataclass(frozen=True)
 class Module:
-    """computations: by name.  times: how often each runs in one execution.  guessed: while loops whose
-    number of iterations the text does not say, counted once."""
+    """computations: by name.  guessed: while loops whose number of iterations the text does not say, counted
+    once."""
 
     computations: dict[str, Computation]
-    times: dict[str, float]
+    entry: str
     guessed: int
+
+    def times(self, cost: Callable[[Instruction, Computation], float]) -> dict[str, float]:
+        """How often each computation runs in one execution.  Which branch a conditional takes the text does
+        not say: here the one of least cost, so that what is summed over these times is a least sum."""
+
+        @functools.cache
+        def whole(name: str) -> float:
+            here = self.computations[name]
+            return sum(
+                cost(i, here) + _turns(i, self.computations) * sum(map(whole, chosen(i)))
+                for i in here.instructions.values()
+            )
+
+        def chosen(instruction: Instruction) -> list[str]:
+            called = [
+                name
+                for several, one in _CALLED.findall(instruction.rest)
+                for name in re.findall(r"[\w.-]+", several or one)
+                if name in self.computations
+            ]
+            return [min(called, key=whole)] if called and instruction.opcode == "conditional" else called
+
+        times: dict[str, float] = defaultdict(float)
+        times[self.entry] = 1.0
+        for name in reversed(self.computations):  # callees are printed before their callers
+            for instruction in self.computations[name].instructions.values() if times[name] else ():
+                for callee in chosen(instruction):
+                    times[callee] += times[name] * _turns(instruction, self.computations)
+        return times
 
 
 def sizes_of(type: str, on_chip: bool = True) -> list[int]:
@@ -85,20 +115,15 @@ def read(text: str) -> Module:
             entry = head[2] if head[1] else entry
     if entry is None:
         raise ValueError("no HLO module: it has no ENTRY computation")
-    times: dict[str, float] = defaultdict(float)
-    times[entry] = 1.0
-    guessed = 0
-    for name in reversed(computations):  # callees are printed before their callers
-        for instruction in computations[name].instructions.values():
-            turns = 1.0
-            if instruction.opcode == "while":
-                turns = trip_count(instruction, computations)
-                guessed += turns is None
-            for several, one in _CALLED.findall(instruction.rest):
-                for callee in re.findall(r"[\w.-]+", several or one):
-                    if callee in computations:
-                        times[callee] += times[name] * (1.0 if turns is None else turns)
-    return Module(computations, dict(times), guessed)
+    loops = (i for c in computations.values() for i in c.instructions.values() if i.opcode == "while")
+    return Module(computations, entry, sum(trip_count(loop, computations) is None for loop in loops))
+
+
+def _turns(instruction: Instruction, computations: dict[str, Computation]) -> float:
+    if instruction.opcode != "while":
+        return 1.0
+    known = trip_count(instruction, computations)
+    return 1.0 if known is None else known
 
 
 def _instruction(line: str) -> Instruction | None:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from ssl_jax.experiment import Experiment
-from ssl_jax.plan import hlo, topology, traffic
+from ssl_jax.plan import hbm, hlo, topology, traffic
 from ssl_jax.plan.memory import Memory, by_estimate, of_compiled, of_refusal, of_state
 from ssl_jax.plan.topology import Target
 from ssl_jax.program import Program, bind, lay_out, program
@@ -19,7 +19,7 @@ from ssl_jax.types import Meta, UserError
 @dataclass(frozen=True)
 class Compiled:
     """What the compiler's program says: a device and a step.  flops: its own count.  guessed: loops whose
-    number of iterations it doesn't say."""
+    number of iterations, and collectives whose devices, it doesn't say in words that we know."""
 
     sent: list[traffic.Sent]
     memory_bytes: float
@@ -80,9 +80,9 @@ def view_of(
     of_each = list(target.slice_of) if devices else [slices[id(device)] for device in order]
     found = Compiled(
         sent=traffic.collectives(module, of_each),
-        memory_bytes=traffic.memory_bytes(module),
+        memory_bytes=hbm.memory_bytes(module),
         flops=(compiled.cost_analysis() or {}).get("flops"),
-        guessed=module.guessed,
+        guessed=module.guessed + traffic.unread(module),
         seconds=seconds,
     )
     memory = of_compiled(made, compiled, target.capacity)

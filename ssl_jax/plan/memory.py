@@ -118,14 +118,31 @@ def of_refusal(program: Program, message: str) -> Memory | None:
 
 
 def by_estimate(program: Program, capacity: int | None) -> Memory:
-    """Temporaries as what the backward pass keeps of one micro-batch, and two trees of gradients while they
-    are accumulated.  What XLA fuses away is counted, what it needs within an operation is not, and what a
-    tensor axis parts is counted whole."""
-    parts, layout = of_state(program), program.layout
-    gradients = parts["parameters"] * (2 if layout.accumulation > 1 else 1)
+    """Temporaries as gradients and activations: what XLA fuses away is counted, what it needs within an
+    operation is not."""
+    temporaries = gradient_bytes(program) + activation_bytes(program)
+    return Memory(**of_state(program), temporaries=temporaries, capacity=capacity, estimated=True)
+
+
+def of_temporaries(program: Program, total: int) -> dict[str, int]:
+    """Of so many bytes the gradients and the activations, by their formulas, and the rest."""
+    gradients = min(gradient_bytes(program), total)
+    activations = min(activation_bytes(program), total - gradients) if total else 0
+    return {"gradients": gradients, "activations": activations, "rest": total - gradients - activations}
+
+
+def gradient_bytes(program: Program) -> int:
+    """Of a device: float32 and sharded as the parameters; twice while micro-batches are accumulated."""
+    copies = 2 if program.layout.accumulation > 1 else 1
+    return copies * held(program.blueprint.shapes.params, program.blueprint.shardings.params)
+
+
+def activation_bytes(program: Program) -> int:
+    """Of a device: what the backward pass keeps of one micro-batch.  What a tensor axis parts is counted
+    whole."""
+    layout = program.layout
     parted = (layout.rules.parts(name, layout.mesh) for name in ("batch", "length"))
-    kept = residual_bytes(program) // math.prod(parted)
-    return Memory(**parts, temporaries=gradients + kept, capacity=capacity, estimated=True)
+    return residual_bytes(program) // math.prod(parted)
 
 
 def residual_bytes(program: Program) -> int:

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """``ssl-jax plan``: does it fit, what does it send, how long at best, at what cost; if not, what would."""
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ssl_jax import hf
 from ssl_jax.experiment import Experiment
-from ssl_jax.plan import topology
-from ssl_jax.plan.fitting import Change, smallest_change
+from ssl_jax.plan.fitting import Change, larger_topology, smallest_change
 from ssl_jax.plan.look import View, look
+from ssl_jax.plan.memory import of_temporaries
 from ssl_jax.plan.ready import Ready, ready
 from ssl_jax.plan.roofline import Roofline, Work, roofline, work_of
 from ssl_jax.plan.start import ANY_STEPS
@@ -23,7 +22,8 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class Plan:
     """num_steps: None where it depends on a store that isn't there.  change: None where the recipe fits as it
-    is, or where nothing tried does.  larger: a topology on which it fits without a change of the recipe.
+    is, or where nothing tried does.  larger: words for a larger topology on which it fits.  tried: what was
+    looked at after the recipe as it is, in words.  temporaries: what memory's hold, bytes a device.
     work, bound: with the change, if there is one.
     """
 
@@ -34,13 +34,17 @@ class Plan:
     view: View
     change: Change | None
     larger: str | None
+    tried: tuple[str, ...]
+    temporaries: dict[str, int]
     work: Work
     bound: Roofline | None
     price: float | None  # of a chip and hour
 
     @property
-    def fits(self) -> bool:
-        return self.view.memory.fits
+    def fits(self) -> bool | None:
+        """None where nobody knows: the devices' memory isn't known."""
+        memory = self.view.memory
+        return None if memory.capacity is None and memory.accepted is None else memory.fits
 
     @property
     def best(self) -> View:
@@ -75,28 +79,52 @@ def plan(
     def seen(candidate: Experiment, where: Target = target) -> View:
         words = "compile" if where.compiles or host_devices else "look at"
         say(f"{words} the step for {where.name}{_differences(experiment, candidate)}")
-        return look(candidate, Meta(tokenizer=found.tokenizer), where, steps or ANY_STEPS, host_devices)
+        view = look(candidate, Meta(tokenizer=found.tokenizer), where, steps or ANY_STEPS, host_devices)
+        tried.append(_words(candidate, view, where))
+        return view
 
+    tried: list[str] = []
     view = seen(experiment)
     change = larger = None
     if not view.memory.fits:
         change = smallest_change(experiment, view, seen, most_fsdp(target, view))
         if change is None:
-            larger = _larger(experiment, target, seen)
+            larger = larger_topology(experiment, target, seen, slices_of(target))
     best = change.view if change else view
     work = work_of(best)
     bound = roofline(best, work, target.chip) if target.chip and best.memory.fits else None
-    return Plan(target, experiment, found, steps, view, change, larger, work, bound, price)
+    parts = of_temporaries(view.program, view.memory.temporaries)
+    return Plan(
+        target=target,
+        experiment=experiment,
+        ready=found,
+        num_steps=steps,
+        view=view,
+        change=change,
+        larger=larger,
+        tried=tuple(tried[1:]),
+        temporaries=parts,
+        work=work,
+        bound=bound,
+        price=price,
+    )
 
 
 def most_fsdp(target: Target, view: View) -> int:
     """The largest fsdp axis to try: it stays inside a TPU slice, and may reach over machines of GPUs."""
     mesh = view.program.layout.mesh.shape
-    return mesh["data"] * mesh["fsdp"] // _slices(target)
+    return mesh["data"] * mesh["fsdp"] // slices_of(target)
 
 
-def _slices(target: Target) -> int:
+def slices_of(target: Target) -> int:
+    """Of TPUs; machines of GPUs are one."""
     return target.num_slices if target.chip is None or target.chip.dims else 1
+
+
+def _words(candidate: Experiment, view: View, where: Target) -> str:
+    layout = view.program.layout
+    rows = layout.batch_size // layout.accumulation // layout.rules.parts("batch", layout.mesh)
+    return f"{where.name} ({layout.axes}), {rows} rows at a time, remat {candidate.model.remat.name}"
 
 
 def _differences(experiment: Experiment, candidate: Experiment) -> str:
@@ -106,22 +134,3 @@ def _differences(experiment: Experiment, candidate: Experiment) -> str:
         f"micro_batch={candidate.loop.micro_batch}, fsdp={candidate.mesh.fsdp}, {candidate.model.remat.name}"
     )
     return f" ({words})"
-
-
-def _larger(experiment: Experiment, target: Target, seen: Callable[[Experiment, Target], View]) -> str | None:
-    """The next topology on which the recipe fits as it is, or with every parameter sharded."""
-    name, _, shape = target.name.rpartition(" ")[2].partition(":")
-    if target.chip is None or not shape:
-        return None
-    sizes = [int(n) for n in shape.split("x")]
-    while True:
-        sizes[sizes.index(min(sizes))] *= 2
-        words = f"{name}:{'x'.join(map(str, sorted(sizes)))}"
-        try:
-            where = topology.target_of(words, _slices(target))
-            whole = dataclasses.replace(experiment.mesh, data=1, fsdp=-1)
-            for mesh, extra in ((experiment.mesh, ""), (whole, " --set mesh.data=1 --set mesh.fsdp=-1")):
-                if seen(dataclasses.replace(experiment, mesh=mesh), where).memory.fits:
-                    return f"--topology {words}{extra}"
-        except UserError:
-            return None

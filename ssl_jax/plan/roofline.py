@@ -7,6 +7,8 @@ all links of a torus (Williams et al. 2009, "Roofline").
 
 from dataclasses import dataclass
 
+import jax
+
 from ssl_jax import parallel
 from ssl_jax.loop import flops
 from ssl_jax.parallel import Chip
@@ -16,10 +18,12 @@ from ssl_jax.plan.look import View
 @dataclass(frozen=True)
 class Work:
     """Of a whole step.  flops: by our formula; executed: with what is computed again for the backward pass;
-    positions: of the global batch, padding included."""
+    least: likewise, but where layers differ (windows) all as the cheapest; positions: of the global batch,
+    padding included."""
 
     flops: float
     executed: float
+    least: float
     positions: int
 
 
@@ -57,16 +61,20 @@ class Roofline:
 def work_of(view: View) -> Work:
     made = view.program
     rows = made.layout.batch_size
-    useful = made.flops_per_row() * rows
     with parallel.use(made.layout.mesh, made.layout.rules):
-        whole = flops.forward_flops(made.step, made.blueprint.shapes, made.batch)
-    # The first call, for the weights alone, is traced but never run: a third of forward and backward.
-    return Work(useful, whole - useful / 3, rows * made.bound.objective.plan.length)
+        step = jax.make_jaxpr(made.step)(made.blueprint.shapes, made.batch).jaxpr
+
+    def executed(branch):
+        # The first call, for the weights alone, is traced but never run: a third of forward and backward.
+        return flops.of_jaxpr(step, branch) - made.flops_per_row(branch) * rows / 3
+
+    useful = made.flops_per_row() * rows
+    return Work(useful, executed(max), executed(min), rows * made.bound.objective.plan.length)
 
 
 def roofline(view: View, work: Work, chip: Chip) -> Roofline:
     num_devices = view.program.layout.mesh.size
-    seconds = {"arithmetic": work.executed / num_devices / chip.peak}
+    seconds = {"arithmetic": work.least / num_devices / chip.peak}
     unknown = []
     if view.compiled is None:
         unknown.append("memory and networks: nothing was compiled")

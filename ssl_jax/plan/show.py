@@ -28,11 +28,12 @@ def show(plan: Plan, prepare: str, console: Any) -> None:
         console.print(f"it doesn't fit; the smallest change that does: {words}")
         console.print(f"  (tried: {needed:.2f} GiB of {capacity:.2f})")
     elif plan.larger is not None:
-        console.print(
-            f"it doesn't fit, nor with another micro-batch, remat or fsdp; it does on {plan.larger}"
-        )
-    elif not plan.fits:
-        console.print("it doesn't fit, and no micro-batch, remat, fsdp or topology that was tried does")
+        console.print(f"it doesn't fit; what does: {plan.larger}")
+        _show_tried(plan.tried[:-1], console)
+    elif plan.fits is False:
+        what = "nothing that was tried does" if plan.tried else "nothing else could be tried"
+        console.print(f"it doesn't fit, and {what}")
+        _show_tried(plan.tried, console)
     if best.compiled is not None:
         _show_traffic(best, console)
     _show_work(plan, console)
@@ -43,17 +44,22 @@ def show(plan: Plan, prepare: str, console: Any) -> None:
         console.print(f"{kind} isn't in the table of chips: no estimate of time, MFU or cost")
 
 
+def _show_tried(tried: tuple[str, ...], console: Any) -> None:
+    for words in tried:
+        console.print(f"  doesn't fit either: {words}")
+
+
 def headline(plan: Plan) -> str:
     layout, experiment = plan.view.program.layout, plan.experiment
     steps = "steps as the store will say" if plan.num_steps is None else f"{plan.num_steps:,} steps"
     rows = f"{layout.batch_size:,} rows x {experiment.objective.plan.length:,}"
     micro = f" in {layout.accumulation} micro-batches" * (layout.accumulation > 1)
-    verdict = "fits" if plan.fits else "does NOT fit"
+    verdict = {True: "fits", False: "does NOT fit", None: "not known whether it fits"}[plan.fits]
     return f"{verdict} on {plan.target.name} ({layout.axes}): {steps} of {rows}{micro}"
 
 
 def _memory_rows(plan: Plan) -> list[tuple[str, float | None]]:
-    memory = plan.view.memory
+    memory, of_it = plan.view.memory, plan.temporaries
     rows = [
         ("parameters", memory.parameters),
         ("moments of the optimizer", memory.moments),
@@ -61,7 +67,10 @@ def _memory_rows(plan: Plan) -> list[tuple[str, float | None]]:
         ("the objective's own state, counters", memory.extra),
         ("batch", memory.batch),
         ("padding by layouts", memory.padding),
-        ("activations, gradients, temporaries", memory.temporaries),
+        (f"temporaries{', by the compiler' * (not memory.estimated)}", memory.temporaries),
+        ("  of them gradients", of_it["gradients"]),
+        ("  activations, estimated", of_it["activations"]),
+        ("  the rest", of_it["rest"]),
         ("program", memory.code),
     ]
     rows = [(name, size) for name, size in rows if size >= SMALLEST]
@@ -77,7 +86,10 @@ def _show_traffic(view: View, console: Any) -> None:
     title = "collectives of a step, sent by a device"
     console.table(title, rows, ("", "times", "MB")) if rows else console.print(f"{title}: none")
     if found.guessed:
-        console.print(f"{found.guessed} loops don't say how often they run: counted once")
+        console.print(
+            f"{found.guessed} loops or collectives don't say how often they run or among which devices: "
+            "counted once, or among all"
+        )
 
 
 def _show_work(plan: Plan, console: Any) -> None:
@@ -86,6 +98,8 @@ def _show_work(plan: Plan, console: Any) -> None:
         ("forward and backward, our formula", work.flops / work.positions),
         ("executed, with what is computed again", work.executed / work.positions),
     ]
+    if work.least < work.executed:
+        rows.append(("executed at least, were all layers as the cheapest", work.least / work.positions))
     if compiled is not None and compiled.flops:
         count = compiled.flops * plan.best.program.layout.mesh.size
         rows.append(("the compiler's count: loop bodies once, elementwise work too", count / work.positions))
@@ -121,13 +135,15 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "chips": plan.target.num_chips,
         "mesh": dict(plan.view.program.layout.mesh.shape),
         "fits": plan.fits,
-        "memory": {**sizes, "total": memory.total},
+        "memory": {**sizes, "total": memory.total, "of_temporaries": plan.temporaries},
         "change": list(plan.change.sets) if plan.change else None,
         "larger": plan.larger,
+        "tried": list(plan.tried),
         "ready": {"all": plan.ready.everything, **plan.ready.lines},
         "num_steps": plan.num_steps,
         "flops_per_token": work.flops / work.positions,
         "executed_flops_per_token": work.executed / work.positions,
+        "least_flops_per_token": work.least / work.positions,
         "compiled": dataclasses.asdict(found) if found else None,
         "estimate": _estimate(plan, plan.bound) if plan.bound else None,
     }

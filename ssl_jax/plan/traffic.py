@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a compiled step moves: bytes between devices by kind of collective, and bytes to and from memory.
+"""What a compiled step sends: bytes between devices by kind of collective.
 
 A collective's bytes are what one device sends in a ring of the n devices of its group (Chan et al. 2007,
 table 1): of an operand of S bytes all-reduce sends 2 S (n-1)/n, reduce-scatter and all-to-all S (n-1)/n,
 all-gather S (n-1), a permutation S.
 """
 
+import itertools
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssl_jax.plan.hlo import Computation, Instruction, Module, sizes_of
+from ssl_jax.plan.hlo import Computation, Instruction, Module
 
 KINDS = (
     "all-reduce",
@@ -27,24 +29,6 @@ KINDS = (
 )
 # How XLA:TPU writes a collective between slices: its first group, as members or as a range, and its kind.
 _TRANSFER = re.compile(r'_xla_megascale_target="?\{+([\d,:]+)\}.*?_xla_megascale_transfer_type="(\w+)"')
-# What moves no data of its own, or is counted where its computation runs.
-_FREE = {
-    "parameter",
-    "get-tuple-element",
-    "tuple",
-    "bitcast",
-    "constant",
-    "while",
-    "conditional",
-    "call",
-    "after-all",
-    "partition-id",
-    "replica-id",
-    "iota",
-    "opt-barrier",
-    "recv",
-    "async-start",
-}
 
 
 @dataclass(frozen=True)
@@ -61,15 +45,16 @@ def collectives(module: Module, slice_of: Sequence[int]) -> list[Sent]:
     """slice_of: the slice of each device, in the order of the mesh."""
     counts: dict[tuple[str, bool], list[float]] = defaultdict(lambda: [0.0, 0.0])
     chained: set[tuple[str, str]] = set()
+    times_of = module.times(_operand_bytes)
     for computation in module.computations.values():
-        times = module.times.get(computation.name, 0.0)
+        times = times_of[computation.name]
         for instruction in computation.instructions.values() if times else ():
-            kind = instruction.opcode.removesuffix("-start")
+            kind = _kind(instruction)
             if kind not in KINDS or _is_again(instruction, chained):
                 continue
             if kind == "all-reduce" and computation.name.startswith("all-reduce-scatter"):
                 kind = "reduce-scatter"  # how XLA:TPU writes one
-            size = sum(i.bytes for i in computation.operands(instruction))
+            size = _operand_bytes(instruction, computation)
             if transfer := _TRANSFER.search(instruction.rest):
                 kind, across = transfer[2].lower().replace("_", "-"), True
                 members = _members(transfer[1])
@@ -86,6 +71,15 @@ def collectives(module: Module, slice_of: Sequence[int]) -> list[Sent]:
     return [
         Sent(kind, across, round(n), size) for (kind, across), (n, size) in sorted(counts.items()) if size
     ]
+
+
+def _kind(instruction: Instruction) -> str:
+    return instruction.opcode.removesuffix("-start")
+
+
+def _operand_bytes(instruction: Instruction, computation: Computation) -> float:
+    """Of a collective."""
+    return sum(i.bytes for i in computation.operands(instruction)) if _kind(instruction) in KINDS else 0.0
 
 
 def _members(written: str) -> int:
@@ -118,110 +112,57 @@ def _ring(kind: str, size: float, n: int) -> float:
             return size
 
 
+def unread(module: Module) -> int:
+    """Collectives whose groups are written as groups_of doesn't know: counted as of all devices."""
+    lines = (i for c in module.computations.values() for i in c.instructions.values())
+    return sum(bool(re.search(r"replica_groups=(?!\{\})", i.rest)) and not _groups(i.rest) for i in lines)
+
+
 def groups_of(instruction: Instruction, num_devices: int) -> list[list[int]]:
-    """The devices that talk to each other, from any of the three ways in which XLA writes them."""
-    rest = instruction.rest
+    """The devices that talk to each other; all of them where the text does not say."""
+    return _groups(instruction.rest) or [list(range(num_devices))]
+
+
+def _groups(rest: str) -> list[list[int]] | None:
+    """From any of the ways in which XLA writes them: pairs, axes of a mesh, a transposed range, lists."""
     if pairs := re.search(r"source_target_pairs=\{(.*?)\}\}", rest):
         return [[int(a), int(b)] for a, b in re.findall(r"(\d+),(\d+)", pairs[1]) if a != b]
-    if mesh := re.search(r"replica_groups=mesh\[([^\]]*)\](\S*) \{([^}]*)\}", rest):
-        axes = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", mesh[1])}
-        wanted = re.findall(r"'(\w+)'", mesh[3])
-        ids = np.arange(num_devices).reshape(tuple(axes.values()))
-        order = [i for i, name in enumerate(axes) if name not in wanted]
-        order += [list(axes).index(name) for name in wanted]
-        width = int(np.prod([axes[name] for name in wanted]))
-        return ids.transpose(order).reshape(-1, width).tolist()
-    if iota := re.search(r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", rest):
-        shape = [int(n) for n in iota[3].split(",")]
-        ids = np.arange(np.prod(shape)).reshape(shape)
-        if iota[4]:
-            ids = ids.transpose([int(n) for n in iota[4].split(",")])
-        return ids.reshape(int(iota[1]), int(iota[2])).tolist()
+    if mesh := re.search(r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\((\S+)\))? \{([^}]*)\}", rest):
+        return _along_axes(*mesh.groups())
+    if found := re.search(r"replica_groups=\[(\d+),(\d+)\]<=(\S*?),? ", rest + " "):
+        return _ids(found[3]).reshape(int(found[1]), int(found[2])).tolist()
     if lists := re.search(r"replica_groups=\{(\{.*?\})\}", rest):
         return [[int(n) for n in group.split(",")] for group in re.findall(r"\{([\d,]+)\}", lists[1])]
-    return [list(range(num_devices))]
+    return None
 
 
-def memory_bytes(module: Module) -> float:
-    """Bytes read from and written to a device's memory in a step: operands and results of what runs.
-
-    Caches are left out, and so is what lies on the chip.  A fusion that reads a slice of an operand, or
-    writes one into its result, counts the slice.
-    """
-    fused = {
-        name
-        for computation in module.computations.values()
-        for i in computation.instructions.values()
-        if i.opcode == "fusion"
-        for name in re.findall(r"calls=%?([\w.-]+)", i.rest)
-    }
-    total = 0.0
-    for computation in module.computations.values():
-        times = module.times.get(computation.name, 0.0)
-        if times and computation.name not in fused:
-            total += times * sum(_moved(i, computation, module) for i in computation.instructions.values())
-    return total
+def _ids(written: str) -> np.ndarray:
+    """Devices in their order: 0,2,1,3 or the range [2,2], its axes in the order T(1,0) if that is given."""
+    found = re.fullmatch(r"\[([\d,]+)\](?:T\(([\d,]+)\))?", written)
+    if found is None:
+        return np.array([int(n) for n in re.findall(r"\d+", written)])
+    shape = [int(n) for n in found[1].split(",")]
+    ids = np.arange(np.prod(shape)).reshape(shape)
+    return ids.transpose([int(n) for n in found[2].split(",")]) if found[2] else ids
 
 
-def _moved(instruction: Instruction, computation: Computation, module: Module) -> float:
-    operands = computation.operands(instruction)
-    match instruction.opcode:
-        case opcode if opcode in _FREE or opcode.endswith("-done"):
-            return 0.0
-        case "dynamic-slice" | "slice" | "gather":
-            return 2 * instruction.memory_bytes
-        case "dynamic-update-slice":
-            return 2 * operands[1].memory_bytes if len(operands) > 1 else 0.0
-        case "fusion":
-            callee = re.search(r"calls=%?([\w.-]+)", instruction.rest)
-            return _moved_by_fusion(instruction, operands, module.computations[callee[1]])
-        case "slice-start" | "dynamic-slice-start":  # its result names the operand, and then the slice
-            return instruction.bytes - sum(i.bytes for i in operands)
-        case opcode if opcode.endswith("-start"):  # its result names both ends
-            return instruction.memory_bytes
-        case _:
-            return instruction.memory_bytes + sum(i.memory_bytes for i in operands)
+def _along_axes(mesh: str, ids: str | None, along: str) -> list[list[int]]:
+    """Of a mesh such as 'a'=4,'b'=2 along 'b','a':(2)2: an axis, or its part of size 2 with 2 before it."""
+    sizes = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", mesh)}
+    parts = [  # name, number before, number before and within
+        (name, int(before or 1), int(before or 1) * int(size or sizes[name]))
+        for name, before, size in re.findall(r"'(\w+)'(?::\((\d+)\)(\d+))?", along)
+    ]
+    cut = []  # the dimensions of the axes, cut where a part begins or ends: name, first and last
+    for name, size in sizes.items():
+        places = sorted({1, size}.union(*({a, b} for of, a, b in parts if of == name)))
+        cut += [(name, a, b) for a, b in itertools.pairwise(places)]
+    within = [cut.index(piece) for part in parts for piece in cut if _inside(piece, part)]
+    order = [i for i in range(len(cut)) if i not in within] + within
+    of_all = np.arange(math.prod(sizes.values())) if ids is None else _ids(ids)
+    width = math.prod(b // a for _, a, b in (cut[i] for i in within))
+    return of_all.reshape([b // a for _, a, b in cut]).transpose(order).reshape(-1, width).tolist()
 
 
-def _moved_by_fusion(fusion: Instruction, operands: list[Instruction], body: Computation) -> float:
-    users = defaultdict(list)
-    for i in body.instructions.values():
-        for place, name in enumerate(i.operands):
-            users[name].append((i, place))
-
-    def read(name: str) -> float | None:
-        """Bytes read of a parameter of the fusion, None for all."""
-        size = 0.0
-        for user, place in users[name]:
-            if user.opcode == "bitcast":
-                part = read(user.name)
-            elif user.opcode in ("dynamic-slice", "slice", "gather") and place == 0:
-                part = user.bytes
-            else:
-                part = 0.0 if user.opcode == "dynamic-update-slice" and place == 0 else None
-            if part is None:
-                return None
-            size += part
-        return size
-
-    total = 0.0
-    for i in body.instructions.values():
-        number = int(i.rest) if i.opcode == "parameter" else None
-        if number is not None and number < len(operands) and operands[number].memory_bytes:
-            part = read(i.name)
-            total += operands[number].memory_bytes if part is None else part
-    root = body.root
-    results = body.operands(root) if root.opcode == "tuple" else [root]
-    for result, written in zip(results, sizes_of(fusion.type, on_chip=False)):
-        update = _update(result, body)
-        total += written if update is None else min(written, update)
-    return total
-
-
-def _update(result: Instruction, body: Computation) -> float | None:
-    """Bytes that a dynamic-update-slice writes; None where the result is something else."""
-    while result.opcode == "bitcast" and body.operands(result):
-        result = body.operands(result)[0]
-    if result.opcode != "dynamic-update-slice":
-        return None
-    return body.operands(result)[1].bytes
+def _inside(piece: tuple[str, int, int], part: tuple[str, int, int]) -> bool:
+    return piece[0] == part[0] and part[1] <= piece[1] and piece[2] <= part[2]

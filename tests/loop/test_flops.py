@@ -28,10 +28,13 @@ def test_training_is_three_forwards_and_rematerialisation_does_not_count():
     assert flops.train_flops(f, w) == 3 * 2 * (2 * 8 * 8 * 8)
 
 
-def test_a_branch_counts_its_dearer_side():
+def test_a_branch_counts_its_dearer_side_and_for_a_bound_its_cheaper_one():
     x = jax.ShapeDtypeStruct((4, 4), "float32")
-    f = lambda x: jax.lax.cond(x[0, 0] > 0, lambda x: x @ x @ x, lambda x: x, x)
-    assert flops.forward_flops(f, x) == 2 * (2 * 4 * 4 * 4)
+    f = lambda x: jax.lax.cond(x[0, 0] > 0, lambda x: x @ x @ x, lambda x: x @ x, x)
+    g = lambda x: jax.lax.scan(lambda x, _: (f(x), None), x, None, length=3)[0]
+    one = 2 * 4 * 4 * 4
+    assert flops.forward_flops(g, x) == 3 * 2 * one
+    assert flops.forward_flops(g, x, branch=min) == 3 * one
 
 
 def test_an_unknown_chip_has_no_peak():

@@ -98,6 +98,12 @@ def test_the_state_of_a_device_is_a_count_of_its_shards(view):
     per_row = 3 * 4 * small.LENGTH + 4 * small.LENGTH + 4 + 4 + 1  # tokens, targets, segments; weights; ours
     assert parts["batch"] == per_row * small.ROWS // 8
     assert view.memory.total > sum(parts.values()) and view.memory.temporaries > 0
+    # Of the temporaries: a gradient of each parameter, twice while micro-batches are summed.
+    total = 10 * (2 * by_hand + memory.residual_bytes(view.program))
+    of_it = memory.of_temporaries(view.program, total)
+    assert of_it["gradients"] == 2 * by_hand and sum(of_it.values()) == total
+    assert of_it["activations"] == memory.residual_bytes(view.program) // 8
+    assert memory.of_temporaries(view.program, by_hand) == {"gradients": by_hand, "activations": 0, "rest": 0}
 
 
 def test_our_flops_are_those_of_a_count_by_hand(view):
@@ -106,7 +112,7 @@ def test_our_flops_are_those_of_a_count_by_hand(view):
     forward = small.LAYERS * layer + 2 * t * d * v
     work = work_of(view)
     assert work.flops == 3 * forward * small.ROWS
-    assert work.executed == work.flops and work.positions == small.ROWS * t
+    assert work.least == work.executed == work.flops and work.positions == small.ROWS * t
     full = config.apply_sets(small.experiment(), ["model.remat=FULL"])
     again = work_of(look(full, Meta(tokenizer=StandIn(small.VOCAB)), topology.target_of("h100:8"), 40))
     assert again.flops == work.flops
@@ -117,7 +123,7 @@ def test_our_flops_are_those_of_a_count_by_hand(view):
 def test_the_bound_is_the_slowest_resource(view):
     chip, work = CHIPS["v5e"], work_of(view)
     bound = roofline(view, work, chip)
-    assert bound.seconds["arithmetic"] == work.executed / (8 * 197e12)
+    assert bound.seconds["arithmetic"] == work.least / (8 * 197e12)
     inside = sum(sent.bytes for sent in view.compiled.sent)
     assert bound.seconds["links"] == inside / 200e9 and inside > 0
     assert bound.step == max(bound.seconds.values()) == bound.seconds[bound.limit]
@@ -282,6 +288,45 @@ def test_the_smallest_change_is_found(look_at, sets):
     assert change.sets == sets, look_at.tried
     assert change.view.memory.fits
     assert change.experiment == config.apply_sets(experiment, change.sets)
+
+
+def test_a_mesh_that_does_not_divide_is_passed_over():
+    trying = Trying(1000, state=3000, per_row=500)
+
+    def look_at(experiment):
+        if experiment.mesh.fsdp == 4:
+            raise UserError("embed=18 does not divide by the mesh's fsdp=4")
+        return trying(experiment)
+
+    experiment = small.experiment(micro_batch=None)
+    change = fitting.smallest_change(experiment, look_at(experiment), look_at, most_fsdp=8)
+    assert change.sets == ("mesh.fsdp=8", "loop.micro_batch=1")
+
+
+@pytest.mark.parametrize(
+    ("state", "words", "legal"),
+    [
+        # 16 GPUs: 16 shards of the rows, or of the parameters; 8 of the recipe are not all.
+        (1500, "--topology h100:16 --set mesh.data=1 --set mesh.fsdp=-1", 2),
+        # 32: a row each, where the recipe's two at a time are too many.
+        (3000, "--topology h100:32 --set mesh.data=1 --set mesh.fsdp=-1 --set loop.micro_batch=1", 4),
+        (9000, None, 4),  # 64: more than there are rows
+    ],
+)
+def test_a_larger_topology_is_found_where_the_recipe_fixes_its_mesh(state, words, legal):
+    tried = []
+
+    def look_at(experiment, where):
+        layout = lay_out(experiment, where.devices)
+        tried.append(layout.axes)
+        parts = dict.fromkeys(["moments", "average", "extra", "batch", "temporaries"], 0)
+        needs = memory.Memory(parameters=state // layout.mesh.shape["fsdp"], capacity=100, **parts)
+        return View(SimpleNamespace(layout=layout), needs, None)
+
+    found = fitting.larger_topology(
+        small.experiment(micro_batch=2, data=8), topology.target_of("h100:8"), look_at, 1
+    )
+    assert found == words and len(tried) == legal, tried
 
 
 @pytest.mark.parametrize(

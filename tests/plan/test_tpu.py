@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 
 from ssl_jax import config
-from ssl_jax.plan import topology
+from ssl_jax.plan import fitting, topology
+from ssl_jax.program import lay_out
+from tests.plan import small
 from tests.plan.test_plan import planned
 
 pytestmark = [
@@ -50,7 +53,9 @@ def test_a_command_is_quiet_and_on_its_platform(tmp_path):
     assert done.returncode == 0, done.stderr
     assert {line.split()[0] for line in done.stderr.splitlines()} <= {"look", "compile"}
     assert "cpu isn't in the table of chips" in done.stdout
-    assert json.loads(file.read_text())["target"] == "2 devices of the CPU"
+    assert "not known whether it fits on 2 devices of the CPU" in done.stdout
+    tree = json.loads(file.read_text())
+    assert (tree["target"], tree["fits"]) == ("2 devices of the CPU", None)
 
 
 @pytest.mark.parametrize("name", ["v5e:3x5", "v9:2x2"])
@@ -59,6 +64,17 @@ def test_a_topology_that_the_compiler_refuses_is_one_line(name):
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1 and f"--topology {name}: " in done.stderr
     assert "v5e:16x16" in done.stderr
+
+
+def test_two_slices_get_larger_slices():
+    """Parameters sharded inside of a slice: data alone goes between."""
+
+    def look_at(experiment, where):
+        fits = lay_out(experiment, where.devices).mesh.shape["fsdp"] == 8
+        return SimpleNamespace(memory=SimpleNamespace(fits=fits))
+
+    found = fitting.larger_topology(small.experiment(), topology.target_of("v6e:2x2", 2), look_at, 2)
+    assert found == "--topology v6e:2x4 --slices 2 --set mesh.data=2 --set mesh.fsdp=-1"
 
 
 def test_one_device_a_chip_but_for_tpu7x():
