@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real training step and evaluation of an objective and a model, compiled for a mesh and never run."""
 
-import functools
 import math
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import numpy as np
 
-from ssl_jax import nn, optim, parallel
-from ssl_jax.loop.guards import NonFinite
-from ssl_jax.loop.state import Blueprint, draw
-from ssl_jax.loop.step import make_evaluation, make_step
+from ssl_jax import parallel
+from ssl_jax.experiment import Experiment
+from ssl_jax.loop.loop import Loop, Steps
+from ssl_jax.loop.state import Blueprint
+from ssl_jax.loop.step import make_evaluation
+from ssl_jax.optim import Optim
+from ssl_jax.program import Layout, Program, bind, program
 from ssl_jax.types import Meta
 
 KINDS = "all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all|collective-broadcast"
@@ -23,56 +25,34 @@ class Programs(NamedTuple):
     compiled program's text."""
 
     blueprint: Blueprint
-    step: functools.partial
-    evaluation: functools.partial
+    step: Callable[..., str]
+    evaluation: Callable[[], str]
 
 
 def programs(objective, config, meta: Meta, rows: int, mesh, rules=None) -> Programs:
     """objective, config: unbound; rows: of the global batch."""
-    rules, objective = rules or parallel.Rules(), objective.bind(meta)
-
-    def build(rngs):
-        trunk = config.bind(meta).build(rngs)
-        return nn.Model(trunk, objective.heads(trunk, rngs))
-
-    settings, guards = optim.Optim(peak_lr=1e-3), (NonFinite(),)
-    make_tx = functools.partial(optim.build, settings)
-    blueprint, tx = draw(build, objective, make_tx, guards, averaged=False, mesh=mesh, rules=rules)
-    of_rows = parallel.batch_sharding(mesh, rules)
-    row = jax.ShapeDtypeStruct((), np.uint32)
-    spec = {**objective.spec(), "row_id": row, "row_hash": row, "valid": jax.ShapeDtypeStruct((), bool)}
-    batch = {name: jax.ShapeDtypeStruct((rows, *x.shape), x.dtype) for name, x in spec.items()}
+    rules = rules or parallel.Rules()
+    loop = Loop(duration=Steps(100), batch_size=rows)
+    bound = bind(Experiment(model=config, objective=objective, optim=Optim(peak_lr=1e-3), loop=loop), meta)
     # Only LLVM's part, which comes after the partitioning, is cut short.
-    options = {"compiler_options": parallel.once(mesh)}
+    options = parallel.once(mesh)
+
+    def made(accumulation: int = 1) -> Program:
+        layout = Layout(mesh, rules, parallel.batch_sharding(mesh, rules), rows, accumulation)
+        return program(bound, layout, num_steps=100)
 
     def step(accumulation: int = 1) -> str:
-        function = make_step(
-            blueprint.graphdef,
-            objective,
-            tx,
-            optim.schedule(settings, 100),
-            guards,
-            seed=0,
-            accumulation=accumulation,
-        )
-        shardings = blueprint.shardings
-        with parallel.use(mesh, rules):
-            jitted = jax.jit(
-                function,
-                donate_argnums=0,
-                in_shardings=(shardings, of_rows),
-                out_shardings=(shardings, None),
-                **options,
-            )
-            return jitted.lower(blueprint.shapes, batch).compile().as_text()
+        return made(accumulation).lower().compile(options).as_text()
 
     def evaluation() -> str:
-        function = make_evaluation(blueprint.graphdef, objective)
-        shardings = blueprint.shardings.params, blueprint.shardings.extra, of_rows
+        function = make_evaluation(blueprint.graphdef, bound.objective)
+        shapes, shardings = blueprint.shapes, blueprint.shardings
         with parallel.use(mesh, rules):
-            jitted = jax.jit(function, in_shardings=shardings, **options)
-            return jitted.lower(blueprint.shapes.params, blueprint.shapes.extra, batch).compile().as_text()
+            jitted = jax.jit(function, in_shardings=(shardings.params, shardings.extra, whole.layout.rows))
+            return jitted.lower(shapes.params, shapes.extra, whole.batch).compile(options).as_text()
 
+    whole = made()
+    blueprint = whole.blueprint
     return Programs(blueprint, step, evaluation)
 
 
