@@ -15,6 +15,7 @@ _CALLED = re.compile(
     r"(?:calls|to_apply|body|condition|branch_computations|called_computations|true_computation"
     r"|false_computation)=(?:\{([^}]*)\}|(%?[\w.-]+))"
 )
+_OF_LOOP = ("condition", "body")
 _BITS = {"pred": 8, "s4": 4, "u4": 4, "f8e4m3fn": 8, "f8e5m2": 8}
 
 
@@ -69,7 +70,7 @@ class Module:
         def whole(name: str) -> float:
             here = self.computations[name]
             return sum(
-                cost(i, here) + _turns(i, self.computations) * sum(map(whole, chosen(i)))
+                cost(i, here) + _turns(i, here, self.computations) * sum(map(whole, chosen(i)))
                 for i in here.instructions.values()
             )
 
@@ -85,9 +86,10 @@ class Module:
         times: dict[str, float] = defaultdict(float)
         times[self.entry] = 1.0
         for name in reversed(self.computations):  # callees are printed before their callers
-            for instruction in self.computations[name].instructions.values() if times[name] else ():
+            here = self.computations[name]
+            for instruction in here.instructions.values() if times[name] else ():
                 for callee in chosen(instruction):
-                    times[callee] += times[name] * _turns(instruction, self.computations)
+                    times[callee] += times[name] * _turns(instruction, here, self.computations)
         return times
 
 
@@ -115,14 +117,14 @@ def read(text: str) -> Module:
             entry = head[2] if head[1] else entry
     if entry is None:
         raise ValueError("no HLO module: it has no ENTRY computation")
-    loops = (i for c in computations.values() for i in c.instructions.values() if i.opcode == "while")
-    return Module(computations, entry, sum(trip_count(loop, computations) is None for loop in loops))
+    loops = ((i, c) for c in computations.values() for i in c.instructions.values() if i.opcode == "while")
+    return Module(computations, entry, sum(trip_count(*loop, computations) is None for loop in loops))
 
 
-def _turns(instruction: Instruction, computations: dict[str, Computation]) -> float:
+def _turns(instruction: Instruction, here: Computation, computations: dict[str, Computation]) -> float:
     if instruction.opcode != "while":
         return 1.0
-    known = trip_count(instruction, computations)
+    known = trip_count(instruction, here, computations)
     return 1.0 if known is None else known
 
 
@@ -152,15 +154,38 @@ def _closing(text: str) -> int:
     return len(text) - 1
 
 
-def trip_count(loop: Instruction, computations: dict[str, Computation]) -> float | None:
-    """Iterations of a while loop: as the compiler notes them, else the one bound in its condition."""
+def trip_count(loop: Instruction, here: Computation, computations: dict[str, Computation]) -> float | None:
+    """Iterations of a while loop: as the compiler notes them, else by the one bound in its condition, and by
+    where in `here` its counter begins and how the body steps it (0 and by 1 where that isn't said)."""
     known = re.search(r'known_trip_count"?:\{"?n"?:"?(\d+)', loop.rest)
     if known:
         return float(known[1])
-    condition = re.search(r"condition=%?([\w.-]+)", loop.rest)
-    constants = [
-        int(i.rest)
-        for i in computations[condition[1]].instructions.values()
-        if i.opcode == "constant" and i.rest.isdecimal()
+    condition, body = (computations[re.search(rf"{name}=%?([\w.-]+)", loop.rest)[1]] for name in _OF_LOOP)
+    bounds = [value for i in condition.instructions.values() if (value := _number(i)) is not None]
+    if len(bounds) != 1:
+        return None
+    places = [
+        int(index[1])
+        for i in condition.operands(condition.root)
+        if (index := re.search(r"index=(\d+)", i.rest))
     ]
-    return float(constants[0]) if len(constants) == 1 else None
+    begin = _number(_element(here, loop.operands[0], places)) or 0
+    stepped = _element(body, body.root.name, places)
+    steps = [_number(i) for i in body.operands(stepped)] if stepped and stepped.opcode == "add" else []
+    return math.ceil((bounds[0] - begin) / next(filter(None, steps), 1))
+
+
+def _element(here: Computation, of: str, places: list[int]) -> Instruction | None:
+    """What stands at the one place of a tuple."""
+    made = here.instructions.get(of)
+    if made is None or made.opcode != "tuple" or len(places) != 1:
+        return None
+    return here.instructions.get(made.operands[places[0]])
+
+
+def _number(instruction: Instruction | None) -> int | None:
+    """Of a constant."""
+    if instruction is None or instruction.opcode != "constant":
+        return None
+    value = instruction.rest.partition(")")[0]
+    return int(value) if value.isdecimal() else None

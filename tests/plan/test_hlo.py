@@ -87,6 +87,16 @@ def test_loops_chains_fusions_and_slices_are_counted_as_they_run():
     ]
 
 
+def test_a_loop_counts_from_where_it_begins_and_as_it_steps():
+    """As XLA:TPU writes a product whose operand comes in parts, two of them a turn: 2, 4, ... below 12."""
+    text = MODULE.replace("%zero = s32[] constant(0)", "%zero = s32[] constant(2)").replace(
+        "  ROOT %t = (s32[], f32[8,4]{1,0}) tuple(%n, %x)",
+        "  %two = s32[] constant(2)\n  %next = s32[] add(%n, %two)\n"
+        "  ROOT %t = (s32[], f32[8,4]{1,0}) tuple(%next, %x)",
+    )
+    assert hlo.read(text).times(lambda *_: 0.0)["body"] == 5
+
+
 def test_a_loop_that_does_not_say_how_often_is_counted_once_and_said():
     module = hlo.read(MODULE.replace("constant(12)", "parameter(1)"))
     assert module.guessed == 1
