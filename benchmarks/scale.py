@@ -3,9 +3,9 @@
 
     python benchmarks/scale.py > table.md
 
-BERT-large's step compiled by the TPU compiler for v5p slices, 32 rows of 128 a chip (a chip's work stays
-the same), once with the parameters copied (data) and once with them sharded (fsdp).  Needs ssl_jax[plan] and
-no TPU; about a minute a line on 2 cores.
+GPT-2 medium's step compiled by the TPU compiler for v5p slices, four rows of 1,024 a chip (a chip's work
+stays the same), once with the parameters copied (data) and once with them sharded (fsdp).  Needs
+ssl_jax[plan] and no TPU; about a minute a line on 2 cores.  docs/pods.md has the table, and why it is so.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from ssl_jax.plan.ready import ready
 from ssl_jax.types import Meta
 
 SHAPES = ("2x2x1", "2x2x4", "4x4x4", "4x8x8", "8x8x16", "16x16x16")
-ROWS = 32  # of a chip
-MOST_FSDP = 1024  # BERT-large's width: no axis can be cut finer
-KINDS = ("all-reduce", "reduce-scatter", "all-gather", "all-to-all", "collective-permute")
+ROWS = 4  # of a chip
+MOST_FSDP = 64
+KINDS = ("all-gather", "reduce-scatter", "all-reduce", "collective-permute")
 
 
 def meshes(chips: int) -> dict[str, MeshConfig]:
@@ -34,9 +34,9 @@ def line(shape: str, view: View) -> str:
     sent = {kind: sum(s.bytes for s in view.compiled.sent if s.kind == kind) / 1e6 for kind in KINDS}
     state = memory.parameters + memory.moments
     axes = " x ".join(f"{axis} {size:,}" for axis, size in mesh.shape.items() if size > 1)
-    cells = [f"{mesh.size:,}", shape, axes, f"{state / 2**20:,.0f}", f"{memory.temporaries / 2**20:,.0f}"]
+    cells = [f"{mesh.size:,}", f"`v5p:{shape}`", axes, f"{state / 2**30:.2f}", f"{memory.total / 2**30:.2f}"]
     cells += [f"{sent[kind]:,.0f}" for kind in KINDS]
-    cells += [f"{sum(sent.values()):,.0f}", f"{view.compiled.seconds:.0f}"]
+    cells += [f"{sum(s.bytes for s in view.compiled.sent) / 1e6:,.0f}", f"{view.compiled.seconds:.0f}"]
     return f"| {' | '.join(cells)} |"
 
 
@@ -47,9 +47,9 @@ def main() -> None:
     arguments.add_argument("--shapes", nargs="+", default=SHAPES, help="of v5p slices")
     arguments.add_argument("--meshes", nargs="+", default=["data", "fsdp"], choices=["data", "fsdp"])
     given = arguments.parse_args()
-    experiment, _, _ = config.load_recipe("bert_large")
+    experiment, _, _ = config.load_recipe("gpt2_medium")
     meta = Meta(tokenizer=ready(experiment).tokenizer)
-    head = ["chips", "v5p", "mesh", "state, MiB", "temporaries, MiB", *(f"{kind}, MB" for kind in KINDS)]
+    head = ["chips", "`--topology`", "mesh", "state, GiB", "all, GiB", *(f"{kind}, MB" for kind in KINDS)]
     head += ["sent, MB", "compiled in, s"]
     print(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}", flush=True)
     for name in given.meshes:
