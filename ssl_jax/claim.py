@@ -13,6 +13,7 @@ from ssl_jax import config, data, optim
 from ssl_jax.assemble import Setup
 from ssl_jax.experiment import Experiment
 from ssl_jax.loop.kept import saved_steps
+from ssl_jax.program import bind, meta_of
 from ssl_jax.tasks.corpus import TaskData
 from ssl_jax.types import UserError
 from ssl_jax.workdir import Workdir, changed, read_json
@@ -67,7 +68,7 @@ def check_identity(
 ) -> None:
     """The data must be what the run began with; what birth resolved is recorded."""
     before = place.resolved()
-    facts = {
+    born = {
         "plan": setup.plan.fingerprint,
         "store": corpus.fingerprint if isinstance(corpus, TaskData) else corpus.train.fingerprint,
         "tokenizer": corpus.tokenizer.fingerprint,
@@ -82,13 +83,13 @@ def check_identity(
         "versions": versions(),
     }
     for name in ("store", "tokenizer", "plan"):
-        if before and before[name] != facts[name]:
+        if before and before[name] != born[name]:
             raise UserError(
                 f"the {name} is not what {place.path} began with (fingerprint {before[name][:12]}, now "
-                f"{facts[name][:12]}): its sources changed. Restore them, or start anew with --fresh"
+                f"{born[name][:12]}): its sources changed. Restore them, or start anew with --fresh"
             )
     if first_process:
-        place.resolve(facts)
+        place.resolve(born)
 
 
 def demand_corpus(experiment: Experiment, command: str) -> data.Corpus:
@@ -116,8 +117,8 @@ def check_start(
 ) -> dict[str, Any]:
     """What one of several processes can find out, and make, before it meets the others and claims a device.
 
-    The order of the rows is made here (a host's own, seconds for a billion tokens), so that no device waits
-    for it.  command: what prepares the corpus.  Returns what all processes must have alike.
+    The order of the first epoch's rows is made here (a host's own, seconds for a billion tokens), so that no
+    device waits for it.  command: what prepares the corpus.  Returns what all processes must have alike.
     """
     place = Workdir(workdir)
     if first_process:
@@ -126,7 +127,8 @@ def check_start(
     if experiment.task is not None or (place.summary() and not fresh):
         return facts(experiment)
     corpus = demand_corpus(experiment, command)
-    plan = experiment.objective.plan.open(corpus.train, experiment.seed)
+    bound = bind(experiment, meta_of(corpus, 1))
+    plan = bound.objective.plan.open(corpus.train, experiment.seed)
     plan[0]  # makes the first epoch
     return {**facts(experiment), "corpus": corpus.fingerprint, "plan": plan.fingerprint}
 

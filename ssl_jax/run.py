@@ -30,6 +30,7 @@ from ssl_jax.plan.start import advised, fitted, outlook
 from ssl_jax.program import meta_of
 from ssl_jax.source import Source, find, find_saved
 from ssl_jax.tasks.corpus import TaskData, open_task
+from ssl_jax.types import Meta
 from ssl_jax.weights import adopt, branch_point, fitting
 from ssl_jax.workdir import Workdir
 
@@ -72,9 +73,7 @@ def main(
             place.keep_tokenizer(corpus.tokenizer_dir) if first_process else None
         meta = meta_of(corpus, 1)
         with parallel.together():
-            start = None
-            if experiment.init is not None and not saved_steps(place.checkpoints):
-                start = fitting(experiment.init, experiment, meta)
+            start = start_of(experiment, meta, place, branch)
             experiment = fitted(experiment, meta, console.status)
         stack.enter_context(advised(experiment, meta))
         with parallel.together():
@@ -93,14 +92,19 @@ def main(
         checkpointer = Checkpointer(place.checkpoints, experiment.checkpoint)
         stack.push(lambda _, error, __: None if parallel.tells_of_a_loss(error) else checkpointer.close())
         with parallel.together():
-            state, step, next_row = begin(
-                setup, checkpointer, place, start=start, branch=branch, console=console
-            )
+            state, step, next_row = begin(setup, checkpointer, place, start, branch, console)
         stop = loop(setup, state, step, next_row, checkpointer, place, console)
         if stop is not None:
             console.warn(stop.reason) if stop.status == 3 else console.print(stop.reason)
             return stop.status
     return 0
+
+
+def start_of(experiment: Experiment, meta: Meta, place: Workdir, branch: str | None) -> Source | None:
+    """The MODEL whose weights a run that is born now starts from."""
+    if experiment.init is None or branch is not None or saved_steps(place.checkpoints):
+        return None
+    return fitting(experiment.init, experiment, meta)
 
 
 def resolved_of(place: Workdir, branch: str | None) -> dict[str, Any]:
@@ -146,7 +150,6 @@ def begin(
     setup: Setup,
     checkpointer: Checkpointer,
     place: Workdir,
-    *,
     start: Source | None,
     branch: str | None,
     console: Any,

@@ -215,7 +215,11 @@ class Objective(abc.ABC):
 
     @abc.abstractmethod
     def loss(self, model: Any, extra: Any, batch: Batch, key: Any) -> dict[str, Mean]:
-        """The terms (device, pure).  key=None is deterministic."""
+        """The terms (device, pure).  key=None is deterministic.
+
+        A row's share depends on that row alone: batch holds some rows, how many depends on mesh and
+        micro-batch.
+        """
 
     def predict(self, model: Any, batch: Batch) -> dict[str, Any]:
         """Per-example outputs [B, ...] for metrics that are no sum."""

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import SingleDeviceSharding
 
-from ssl_jax import config, nn, text
+from ssl_jax import config, nn, parallel, text
 from ssl_jax.assemble import Setup
 from ssl_jax.experiment import Experiment, Pretrained
 from ssl_jax.loop.state import State, flat, unflat
 from ssl_jax.models import BertConfig
-from ssl_jax.program import bind, lay_out, program
+from ssl_jax.program import bind
 from ssl_jax.source import Source, find, find_saved
 from ssl_jax.types import Axes, Meta, UserError
 from ssl_jax.workdir import Workdir, changed
@@ -79,16 +79,25 @@ def fitting(init: str, experiment: Experiment, meta: Meta) -> Source:
         raise UserError(
             f"{source} has another tokenizer than this recipe's corpus: its weights would mean nothing here"
         )
-    bound = bind(experiment, meta)
-    blueprint = program(bound, lay_out(bound.experiment), num_steps=1).blueprint
-    axes, theirs, wrong = flat_params(blueprint.axes), source.stream().shapes, []
-    for name, leaf in flat_params(blueprint.shapes.params).items():
+    static: dict[str, Any] = {}
+
+    def params_of(key):
+        model = bind(experiment, meta).build(nnx.Rngs(key))
+        static["axes"] = parallel.axes_of(model)
+        return nn.split(model)[1]
+
+    shapes = flat_params(jax.eval_shape(params_of, jax.random.key(0)))
+    axes, theirs, wrong = flat_params(static["axes"]), source.stream().shapes, []
+    for name, leaf in shapes.items():
         there = theirs.get(name.removeprefix("params."))
         if name.startswith("params.trunk.") and not fits(there, leaf.shape, axes[name], meta.vocab_size):
             wrong.append(f"{name.removeprefix('params.')} is {there or 'missing'}, here {leaf.shape}")
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise UserError(f"{source} doesn't fit this model: {'; '.join(wrong[:5])}{more}")
+    layers = max(leaf.shape[0] for name, leaf in shapes.items() if axes[name].names[0] == "layers")
+    if experiment.fresh_layers > layers:
+        raise UserError(f"fresh_layers={experiment.fresh_layers}, but the model has {layers} layers")
     return source
 
 
@@ -96,8 +105,12 @@ def fits(there: tuple[int, ...] | None, here: tuple[int, ...], axes: Axes, vocab
     """Whether refit makes the one shape into the other."""
     if there is None or len(there) != len(here):
         return False
-    same = lambda name, a, b: a == b or (name == "vocab" and a >= vocab_size)
-    return all(map(same, axes.names, there, here))
+    return all(a == b or is_padded(name, a, vocab_size) for name, a, b in zip(axes.names, there, here))
+
+
+def is_padded(name: str | None, size: int, vocab_size: int) -> bool:
+    """Whether this dimension is of the vocabulary, and padded, perhaps for another mesh."""
+    return name == "vocab" and size >= vocab_size
 
 
 def adopt(source: Source, state: State, setup: Setup, console: Any) -> State:
@@ -143,8 +156,6 @@ def other_heads(found: Mapping[str, Any], shapes: Mapping[str, Any], other_label
 
 def under_fresh_layers(leaf: Any, fresh: Any, count: int) -> Any:
     """A stacked parameter [layers, ...] whose last count layers are those of fresh."""
-    if count > leaf.shape[0]:
-        raise UserError(f"fresh_layers={count}, but the model has {leaf.shape[0]} layers")
     from_below = jnp.arange(leaf.shape[0]) < leaf.shape[0] - count
     return jnp.where(from_below.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, fresh)
 
@@ -157,7 +168,7 @@ def flat_params(tree: Any) -> dict[str, Any]:
 def refit(leaf: Any, shape: Any, axes: Axes, vocab_size: int) -> Any:
     """leaf with its vocabulary padded as here: entries past the true size are zeros anyway."""
     for axis, name in enumerate(axes.names):
-        if name == "vocab" and leaf.shape[axis] != shape.shape[axis] and leaf.shape[axis] >= vocab_size:
+        if leaf.shape[axis] != shape.shape[axis] and is_padded(name, leaf.shape[axis], vocab_size):
             true = jax.lax.slice_in_dim(leaf, 0, vocab_size, axis=axis)
             widths = [(0, shape.shape[axis] - vocab_size if i == axis else 0) for i in range(leaf.ndim)]
             leaf = jnp.pad(true, widths)

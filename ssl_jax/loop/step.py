@@ -80,7 +80,7 @@ def make_step(
             return jax.tree.map(jnp.add, carry, of_parts(micro_and_key)), None
 
         micros = micro_batches(batch, accumulation), jax.random.split(key, accumulation)
-        shapes = jax.eval_shape(of_parts, jax.tree.map(lambda x: x[0], micros))
+        shapes = jax.eval_shape(lambda every: of_parts(jax.tree.map(lambda x: x[0], every)), micros)
         start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.lax.scan(body, start, micros)[0])
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, Shaped
 
-from ssl_jax.parallel.mesh import current, traced_for
+from ssl_jax.parallel.mesh import current, ruled_by
 from ssl_jax.parallel.rules import Rules, spec_of
 
 Names = tuple[str | None, ...]  # logical axes, one a dimension
@@ -74,20 +74,23 @@ def of_each_part(function: Callable[[Any, Any], Any], rows: Any, key: Key[Array,
 
     The parts stay on their devices until the caller sums them: what is accumulated over micro-batches
     is then sent over the axis `data`, the slowest, once and not once a micro-batch.  The rows of a part still
-    lie over the other axes, and each part has a key of its own.  One part without a mesh.
+    lie over the other axes, and each part has a key of its own, so that dropout depends on how many there
+    are.  One part without a mesh, where data cuts anything but rows, and where a row lies on several devices:
+    jax 0.10 can't batch the loops in the shard_map of a row's parts.
     """
     here = current()
     if here is None or (parts := _data_parts(*here)) == 1:
         return jax.tree.map(lambda x: x[None], function(rows, key))
     mesh, rules = here
     rows = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), rows)
-    with traced_for(mesh, dataclasses.replace(rules, batch=rules.batch[1:])):
+    with ruled_by(mesh, dataclasses.replace(rules, batch=rules.batch[1:])):
         return jax.vmap(function, spmd_axis_name="data")(rows, jax.random.split(key, parts))
 
 
 def _data_parts(mesh: Mesh, rules: Rules) -> int:
-    """Devices along the axis data, where the rows lie on that first."""
-    return mesh.shape["data"] if rules.batch[:1] == ("data",) else 1
+    cut = [name for name in rules.__dataclass_fields__ if "data" in rules.mesh_axes(name)]
+    apart = cut == ["batch"] and rules.batch[0] == "data" and rules.parts("length", mesh) == 1
+    return mesh.shape["data"] if apart else 1
 
 
 def own_key(key: Key[Array, ""] | None, axes: tuple[str, ...]) -> Key[Array, ""] | None:

@@ -118,12 +118,12 @@ _current: contextvars.ContextVar[tuple[Mesh, Rules] | None] = contextvars.Contex
 @contextlib.contextmanager
 def use(mesh: Mesh, rules: Rules | None = None) -> Iterator[None]:
     """Trace, compile and run under this mesh: shard() pins activations to it."""
-    with traced_for(mesh, rules or Rules()), jax.set_mesh(mesh):  # the mesh becomes a part of jit's cache key
+    with ruled_by(mesh, rules or Rules()), jax.set_mesh(mesh):  # the mesh becomes a part of jit's cache key
         yield
 
 
 @contextlib.contextmanager
-def traced_for(mesh: Mesh, rules: Rules) -> Iterator[None]:
+def ruled_by(mesh: Mesh, rules: Rules) -> Iterator[None]:
     """use() within a program that is being traced: other rules for a part of it."""
     token = _current.set((mesh, rules))
     try:

@@ -2,8 +2,8 @@
 """What a compiled step moves to and from a device's memory.
 
 The least that this program moves: each instruction that runs reads what it needs of each operand once and
-writes its results once; what lies on the chip is left out, and so is padding.  A program with other fusions
-may move less.
+writes its results once (of several updates of one buffer in a fusion, the last); what lies on the chip is
+left out, and so is padding.  A program with other fusions may move less.
 """
 
 import re

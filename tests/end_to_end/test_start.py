@@ -6,6 +6,8 @@ import shutil
 import pytest
 
 from ssl_jax.cli.main import main
+from ssl_jax.types import Axes
+from ssl_jax.weights import fits
 from tests.end_to_end.runs import assert_same_run, assert_same_state, curve, parameters, said
 
 
@@ -110,3 +112,10 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_compiled(
     (line,) = [line for line in printed.err.splitlines() if line.startswith("ssl-jax:")]
     assert f"{whole}@40 {reason}" in line
     assert "compiling" not in printed.out + printed.err
+
+
+def test_a_vocabulary_may_be_padded_for_another_mesh():
+    table = Axes(("vocab", "embed"))
+    assert fits((384, 8), (512, 8), table, vocab_size=300) and fits((512, 8), (384, 8), table, vocab_size=300)
+    for there in [(256, 8), (384, 16), (384,), None]:
+        assert not fits(there, (512, 8), table, vocab_size=300)

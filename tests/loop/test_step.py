@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssl_jax import optim, parallel
+from ssl_jax import nn, optim, parallel
 from ssl_jax.loop.guards import NonFinite
 from ssl_jax.loop.loop import fetched
 from ssl_jax.loop.step import micro_batches
@@ -43,12 +43,15 @@ def test_accumulated_equals_the_large_batch_with_unequal_mask_counts(plain, accu
     ("mesh", "accumulation"),
     [
         (dict(data=2), 4),
+        pytest.param(dict(data=2, context=2), 2, marks=pytest.mark.slow),
         pytest.param(dict(data=4, tensor=2), 2, marks=pytest.mark.slow),
         pytest.param(dict(data=2, fsdp=2, tensor=2), 2, marks=pytest.mark.slow),
     ],
 )
 def test_micro_batches_of_parts_of_the_data_axis_equal_the_large_batch(plain, mesh, accumulation):
-    toy = Toy(parallel.MeshConfig(**mesh), devices=math.prod(mesh.values()), accumulation=accumulation)
+    devices = math.prod(mesh.values())
+    kernel = nn.Kernel.RING if "context" in mesh else nn.Kernel.XLA
+    toy = Toy(parallel.MeshConfig(**mesh), devices=devices, kernel=kernel, accumulation=accumulation)
     for ours, single in zip(losses(toy), plain, strict=True):
         for name in ("loss", "mlm", "nsp", "grad_norm", "mlm_accuracy"):
             np.testing.assert_allclose(ours[name], single[name], rtol=0, atol=1e-5, err_msg=name)

@@ -27,7 +27,13 @@ class Toy:
         self.meta = meta(vocab_size=60)
         self.objective = BertPretraining(plan=Pairs(length=LENGTH), masking=Masking(rate=0.5)).bind(self.meta)
         config = BertConfig(
-            num_layers=2, dim=16, num_heads=2, max_positions=LENGTH, dropout=0.0, attention_dropout=0.0
+            num_layers=2,
+            dim=16,
+            num_heads=2,
+            max_positions=LENGTH,
+            dropout=0.0,
+            attention_dropout=0.0,
+            kernel=step.pop("kernel", nn.Kernel.XLA),
         ).bind(self.meta)
         self.mesh = (mesh_config or parallel.MeshConfig()).make(jax.devices()[:devices])
         self.rules = parallel.Rules()

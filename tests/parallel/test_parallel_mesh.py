@@ -171,5 +171,20 @@ def test_each_part_of_the_data_axis_has_its_rows_and_a_key_of_its_own():
     assert sums.tolist() == rows.reshape(4, 4).sum(axis=1).tolist()
     assert len(set(drawn.tolist())) == 4
     assert sums.sharding.spec == PartitionSpec("data")
-    with parallel.use(parallel.MeshConfig().make(jax.devices()[:1])):
-        assert parallel.of_each_part(function, rows, jax.random.key(0))[0].shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("axes", "rules"),
+    [
+        (dict(data=1, fsdp=8), {}),
+        (dict(data=4, context=2), {}),  # a row on several devices
+        (dict(data=4, fsdp=2), dict(batch=("fsdp", "data"))),
+        (dict(data=4, tensor=2), dict(vocab="data")),
+        (dict(data=8), dict(embed="data")),  # its gradients lie over data themselves
+    ],
+)
+def test_rows_are_one_part_where_data_cuts_more_than_rows(axes, rules):
+    mesh = parallel.MeshConfig(**axes).make()
+    with parallel.use(mesh, parallel.Rules(**rules)):
+        assert parallel.of_each_part(lambda rows, key: rows.sum(), np.ones((8, 1)), None).shape == (1,)
+    assert parallel.of_each_part(lambda rows, key: rows.sum(), np.ones((8, 1)), None).shape == (1,)

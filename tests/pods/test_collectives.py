@@ -17,6 +17,7 @@ from ssl_jax.data import Pairs
 from ssl_jax.models import BertConfig
 from ssl_jax.objectives import BertPretraining
 from ssl_jax.plan import hlo, traffic
+from ssl_jax.plan.memory import held
 from tests.objectives.fakes import meta
 from tests.pods.programs import Sent, collectives, programs
 
@@ -67,14 +68,16 @@ def test_a_data_mesh_reduces_gradients_and_scalars_and_sends_nothing_else(accumu
 
 
 @pytest.mark.slow
-def test_micro_batches_send_no_more_over_the_data_axis_than_the_batch_at_once():
+@pytest.mark.parametrize("axes", [DATA, FSDP])
+def test_micro_batches_send_no_more_over_the_data_axis_than_the_batch_at_once(axes):
     def sent(accumulation):
-        module = hlo.read(step_program(accumulation, **DATA)[1])
+        module = hlo.read(step_program(accumulation, **axes)[1])
         assert module.guessed == 0
-        return sum(entry.bytes for entry in traffic.collectives(module, [0] * 8))
+        place_on_data = np.repeat(range(axes["data"]), axes.get("fsdp", 1)).tolist()
+        return sum(entry.bytes for entry in traffic.collectives(module, place_on_data) if entry.across)
 
-    params = jax.tree.leaves(step_program(1, **DATA)[0].shapes.params)
-    gradients = 2 * 7 / 8 * sum(4 * leaf.size for leaf in params)
+    blueprint, n = step_program(1, **axes)[0], axes["data"]
+    gradients = 2 * (n - 1) / n * held(blueprint.shapes.params, blueprint.shardings.params)
     assert gradients <= sent(17) == sent(2) <= sent(1)
 
 

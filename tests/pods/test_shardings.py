@@ -152,7 +152,9 @@ def test_no_device_holds_a_whole_gradient(accumulation):
     config = GptConfig(num_layers=3, dim=40, num_heads=4, mlp_dim=56, max_positions=16)
     ours = programs(NextToken(plan=Chunks(length=16)), config, meta(60), 16, mesh)
     # Sums over micro-batches begin with the part of the rows along data that they are of: one on a device.
-    found = {shape[shape[:1] == (1,) :] for shape in program_arrays(ours.step(accumulation), "f32")}
+    arrays = program_arrays(ours.step(accumulation), "f32")
+    assert not {(2, 3, 20, 28), (2, 3, 40, 28), (2, 3, 40, 56)} & arrays
+    found = {shape[shape[:1] == (1,) :] for shape in arrays}
     assert {(3, 20, 28), (3, 28, 20)} <= found  # up and down, a device's own
     over_fsdp = {(3, 40, 28), (3, 28, 40), (3, 40, 2, 10), (3, 40, 20), (3, 2, 10, 40), (3, 20, 40)}
     assert not over_fsdp & found
