@@ -8,10 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jax.sharding import SingleDeviceSharding
 
-from ssl_jax import config, nn, parallel, text
+from ssl_jax import config, nn, text
 from ssl_jax.assemble import Setup
 from ssl_jax.experiment import Experiment, Pretrained
 from ssl_jax.loop.state import State, flat, unflat
@@ -79,15 +78,9 @@ def fitting(init: str, experiment: Experiment, meta: Meta) -> Source:
         raise UserError(
             f"{source} has another tokenizer than this recipe's corpus: its weights would mean nothing here"
         )
-    static: dict[str, Any] = {}
-
-    def params_of(key):
-        model = bind(experiment, meta).build(nnx.Rngs(key))
-        static["axes"] = parallel.axes_of(model)
-        return nn.split(model)[1]
-
-    shapes = flat_params(jax.eval_shape(params_of, jax.random.key(0)))
-    axes, theirs, wrong = flat_params(static["axes"]), source.stream().shapes, []
+    _, axes, shapes = nn.abstract(bind(experiment, meta).build)
+    axes, shapes = flat_params(axes), flat_params(shapes)
+    theirs, wrong = source.stream().shapes, []
     for name, leaf in shapes.items():
         there = theirs.get(name.removeprefix("params."))
         if name.startswith("params.trunk.") and not fits(there, leaf.shape, axes[name], meta.vocab_size):
@@ -244,19 +237,15 @@ def load(model: str) -> Loaded:
     # No bind: what a plan and its tokenizer need for training isn't needed to use a model.
     objective = network.objective and dataclasses.replace(network.objective, meta=meta)
     config = network.model.bind(meta)
-    static: dict[str, Any] = {}
 
-    def params_of(key):
-        rngs = nnx.Rngs(key)
+    def build(rngs):
         trunk = config.build(rngs)
-        heads = objective.heads(trunk, rngs) if objective is not None else {}
-        static["graphdef"], params = nn.split(nn.Model(trunk, heads))
-        return params
+        return nn.Model(trunk, objective.heads(trunk, rngs) if objective is not None else {})
 
-    shapes = jax.eval_shape(params_of, jax.random.key(0))
+    graphdef, _, shapes = nn.abstract(build)
     found = source.params({}, SingleDeviceSharding(jax.local_devices()[0]))
     names = list(flat_params(shapes))
     if missing := [name for name in names if name not in found]:
         raise UserError(f"{source} lacks {missing[0]}: it was written by another version of ssl_jax")
     params = jax.tree.unflatten(jax.tree.structure(shapes), [found[name] for name in names])
-    return Loaded(source, network, objective, meta, nn.merge(static["graphdef"], params))
+    return Loaded(source, network, objective, meta, nn.merge(graphdef, params))

@@ -50,33 +50,23 @@ def draw(
     rules: parallel.Rules,
 ) -> tuple[Blueprint, Any]:
     """The blueprint of a run's state, and its optimizer (which needs the axes of the parameters)."""
-    static: dict[str, Any] = {}
-
-    def params_of(key):
-        model = build(nnx.Rngs(key))
-        static["axes"] = parallel.axes_of(model)
-        static["graphdef"], params = nn.split(model)
-        return params
-
-    # A shape, no key: the devices of the mesh may be ones that only a compiler knows.
-    key = jax.eval_shape(lambda: jax.random.key(0))
     with parallel.use(mesh, rules):
-        shapes = jax.eval_shape(params_of, key)
-        tx = make_tx(static["axes"])
+        graphdef, axes, shapes = nn.abstract(build)
+        tx = make_tx(axes)
 
         def make(key):
-            params = params_of(key)
+            _, params = nn.split(build(nnx.Rngs(key)))
             return State(
                 step=jnp.zeros((), jnp.int32),
                 params=params,
                 opt=tx.init(params),
-                extra=objective.init_extra(nn.merge(static["graphdef"], params)),
+                extra=objective.init_extra(nn.merge(graphdef, params)),
                 guards=tuple(guard.init() for guard in guards),
                 ema=jax.tree.map(jnp.copy, params) if averaged else (),
             )
 
-        whole = jax.eval_shape(make, key)
-    of_params = parallel.shardings(static["axes"], shapes, mesh, rules)
+        whole = jax.eval_shape(make, jax.eval_shape(lambda: jax.random.key(0)))
+    of_params = parallel.shardings(axes, shapes, mesh, rules)
     replicated = NamedSharding(mesh, PartitionSpec())
     everywhere = lambda tree: jax.tree.map(lambda _: replicated, tree)
     shardings = State(
@@ -87,7 +77,7 @@ def draw(
         guards=everywhere(whole.guards),
         ema=of_params if averaged else (),
     )
-    return Blueprint(static["graphdef"], static["axes"], whole, shardings, make), tx
+    return Blueprint(graphdef, axes, whole, shardings, make), tx
 
 
 def born(blueprint: Blueprint, seed: int, mesh: Mesh, rules: parallel.Rules) -> State:

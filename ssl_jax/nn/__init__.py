@@ -8,7 +8,7 @@ from ssl_jax.nn.dense import Dense, dense, dropout
 from ssl_jax.nn.embeddings import Embeddings
 from ssl_jax.nn.heads import Classifier, LmHead, MlmHead, Pooler, TokenClassifier
 from ssl_jax.nn.masks import positions_of
-from ssl_jax.nn.model import Model, Params, init, merge, split
+from ssl_jax.nn.model import Model, Params, abstract, init, merge, split
 from ssl_jax.nn.norms import Norm
 from ssl_jax.nn.positions import at_positions
 from ssl_jax.nn.spec import Activation, NormKind, Remat, Spec, param
@@ -36,6 +36,7 @@ __all__ = [
     "Stack",
     "TextTrunk",
     "TokenClassifier",
+    "abstract",
     "at_positions",
     "attention",
     "cross_entropy",

@@ -67,13 +67,8 @@ def merge(graphdef: Any, params: Params) -> Any:
     return nnx.merge(graphdef, nnx.State(params))
 
 
-def init(
-    build: Callable[[nnx.Rngs], nnx.Module], key: Key[Array, ""], mesh: Mesh, rules: parallel.Rules
-) -> tuple[Any, Params]:
-    """(graphdef, params) of build(rngs), every leaf born where the rules put it.
-
-    The draws are the same on every mesh.
-    """
+def abstract(build: Callable[[nnx.Rngs], nnx.Module]) -> tuple[Any, Any, Params]:
+    """(graphdef, axes, shapes) of the module that build(rngs) makes; nothing is computed, on no device."""
     static: dict[str, Any] = {}
 
     def params_of(key):
@@ -82,8 +77,21 @@ def init(
         static["graphdef"], params = split(model)
         return params
 
+    # A shape, no key: the devices of the mesh may be ones that only a compiler knows.
+    shapes = jax.eval_shape(params_of, jax.eval_shape(lambda: jax.random.key(0)))
+    return static["graphdef"], static["axes"], shapes
+
+
+def init(
+    build: Callable[[nnx.Rngs], nnx.Module], key: Key[Array, ""], mesh: Mesh, rules: parallel.Rules
+) -> tuple[Any, Params]:
+    """(graphdef, params) of build(rngs), every leaf born where the rules put it.
+
+    The draws are the same on every mesh.
+    """
     with parallel.use(mesh, rules):
-        shapes = jax.eval_shape(params_of, key)
-        shardings = parallel.shardings(static["axes"], shapes, mesh, rules)
-        params = jax.jit(params_of, out_shardings=shardings, compiler_options=parallel.once(mesh))(key)
-    return static["graphdef"], params
+        graphdef, axes, shapes = abstract(build)
+        shardings = parallel.shardings(axes, shapes, mesh, rules)
+        draw = lambda key: split(build(nnx.Rngs(key)))[1]
+        params = jax.jit(draw, out_shardings=shardings, compiler_options=parallel.once(mesh))(key)
+    return graphdef, params
